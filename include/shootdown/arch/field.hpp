@@ -9,8 +9,7 @@
 SHOOTDOWN_BEGIN
 
 /// Bits [Hi:Lo] of a 64-bit little-endian word, holding a value of type T (an integer, bool or enumeration).
-/// The same type serves registers, commands and in-memory structures. An
-/// address field keeps its low bits zero instead of shifting them out (see addr_field).
+/// The same type serves registers, commands and in-memory structures.
 template <unsigned Hi, unsigned Lo, class T = std::uint64_t>
 struct field {
   static_assert(Hi < 64 && Lo <= Hi, "field<Hi, Lo>: bits of one 64-bit word, high bit first");
