@@ -3,6 +3,7 @@
 
 #include <cstdint>
 
+#include <shootdown/arch/attributes.hpp>
 #include <shootdown/arch/command.hpp>
 #include <shootdown/arch/field.hpp>
 #include <shootdown/arch/types.hpp>
@@ -12,9 +13,6 @@ namespace cmd {
 
 /// How a CMD_SYNC tells that it completed, besides CONS. 3 is reserved.
 enum class sync_signal : std::uint8_t { none = 0, irq = 1, sev = 2 };
-
-/// Shareability of a memory access. 1 is reserved.
-enum class shareability : std::uint8_t { non = 0, outer = 2, inner = 3 };
 
 /// CMD_SYNC: everything before it in the same queue is complete when it completes, and nothing behind it starts before.
 /// CS = irq writes the 32-bit MSIDATA to MSIADDR after all earlier effects; MSIADDR 0 sends none. IHI 0070 4.7.

@@ -1,0 +1,168 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include <array>
+#include <cstdint>
+
+#include <shootdown/arch/attributes.hpp>
+#include <shootdown/arch/field.hpp>
+#include <shootdown/arch/types.hpp>
+#include <shootdown/status.hpp>
+
+SHOOTDOWN_BEGIN
+
+/// The eight 64-bit words of an STE or CD.
+using entry_words = std::array<std::uint64_t, 8>;
+
+/// STE.Config.
+enum class ste_config : std::uint8_t { abort = 0, bypass = 4, stage1 = 5, stage2 = 6, nested = 7 };
+/// STE.S1Fmt: one table of CDs, or two levels with leaf tables of 4 KiB (64 CDs) or 64 KiB (1024 CDs).
+enum class cd_format : std::uint8_t { linear = 0, two_level_4k = 1, two_level_64k = 2 };
+/// STE.S1DSS: what a transaction without substream does when S1CDMax > 0.
+enum class default_substream : std::uint8_t { terminate = 0, bypass = 1, use_ssid0 = 2 };
+/// STE.EATS.
+enum class ats_mode : std::uint8_t { abort = 0, full = 1, split_stage = 2 };
+/// STE.STRW: the translation regime, which decides between NH_* and EL2_* TLBIs.
+enum class stream_world : std::uint8_t { ns_el1 = 0, el2 = 2 };
+
+/// What ste::stage1 needs.
+struct ste_stage1 {
+  bus_addr cd_table{};
+  unsigned cd_log2{};  ///< S1CDMax: log2 of the number of CDs, 0..20
+  cd_format format{cd_format::linear};
+  default_substream without_ssid{default_substream::use_ssid0};
+  ats_mode ats{ats_mode::abort};
+  stream_world world{stream_world::ns_el1};
+  vmid vm{};              ///< 0 for a stage-1-only domain
+  bool no_stall{true};    ///< S1STALLD: faults terminate instead of stalling
+  cacheability inner{cacheability::write_back};
+  cacheability outer{cacheability::write_back};
+  shareability share{shareability::inner};
+};
+
+/// Stream table entry: 64 bytes. IHI 0070 5.2.
+///
+/// Purpose: what the SMMU does with one stream. A value in CPU byte order; the table in memory holds dma words, written by
+/// table/'s hitless writer. The SMMU reads it with single-copy atomicity per 64-bit word only.
+struct ste {
+  // dw0
+  using v_f = field<0, 0, bool>;
+  using config_f = field<3, 1, ste_config>;
+  using s1fmt_f = field<5, 4, cd_format>;
+  using s1ctxptr_f = addr_field<51, 6, bus_addr>;
+  using s1cdmax_f = field<63, 59, unsigned>;
+  // dw1
+  using s1dss_f = field<1, 0, default_substream>;
+  using s1cir_f = field<3, 2, cacheability>;
+  using s1cor_f = field<5, 4, cacheability>;
+  using s1csh_f = field<7, 6, shareability>;
+  using mev_f = field<19, 19, bool>;
+  using s2fwb_f = field<25, 25, bool>;
+  using s1stalld_f = field<27, 27, bool>;
+  using eats_f = field<29, 28, ats_mode>;
+  using strw_f = field<31, 30, stream_world>;
+  using shcfg_f = field<45, 44, std::uint8_t>;  // 1: as the transaction came in
+  using overrides_f = field<63, 32>;            // attribute overrides, SHCFG among them
+  // dw2
+  using s2vmid_f = field<15, 0, vmid>;
+  using s2t0sz_f = field<37, 32, unsigned>;
+  using s2sl0_f = field<39, 38, unsigned>;
+  using s2ir0_f = field<41, 40, cacheability>;
+  using s2or0_f = field<43, 42, cacheability>;
+  using s2sh0_f = field<45, 44, shareability>;
+  using s2tg_f = field<47, 46, unsigned>;  // 0 4 KiB, 1 64 KiB, 2 16 KiB
+  using s2ps_f = field<50, 48, address_size>;
+  using s2aa64_f = field<51, 51, bool>;
+  using s2endi_f = field<52, 52, bool>;
+  using s2ptw_f = field<54, 54, bool>;
+  using s2s_f = field<57, 57, bool>;
+  using s2r_f = field<58, 58, bool>;
+  // dw3
+  using s2ttb_f = addr_field<51, 4, bus_addr>;
+
+  static constexpr unsigned bytes = 64;
+  static constexpr std::uint8_t shcfg_incoming = 1;
+
+  entry_words w{};
+
+  /// Every transaction of the stream aborts.
+  [[nodiscard]] static constexpr ste abort() noexcept {
+    return {{v_f::put(true) | config_f::put(ste_config::abort), 0, 0, 0, 0, 0, 0, 0}};
+  }
+  /// Addresses pass untranslated.
+  [[nodiscard]] static constexpr ste bypass() noexcept {
+    return {{v_f::put(true) | config_f::put(ste_config::bypass), shcfg_f::put(shcfg_incoming), 0, 0, 0, 0, 0, 0}};
+  }
+  /// Stage 1 through the CD table at s.cd_table.
+  ///   out_of_range      cd_table beyond 52 bits, cd_log2 > 20
+  ///   misaligned        cd_table not aligned to its own size (64 bytes at least)
+  ///   invalid_argument  an enumerator outside its set; split-stage ATS without stage 2
+  [[nodiscard]] static constexpr result<ste> stage1(const ste_stage1& s) noexcept {
+    if (s.cd_log2 > 20 || (raw(s.cd_table) >> 52) != 0) return errc::out_of_range;
+    if (raw(s.format) > 2 || raw(s.without_ssid) > 2 || raw(s.ats) > 1 || raw(s.inner) > 3 || raw(s.outer) > 3) return errc::invalid_argument;
+    if (s.world != stream_world::ns_el1 && s.world != stream_world::el2) return errc::invalid_argument;
+    if (raw(s.share) > 3 || raw(s.share) == 1) return errc::invalid_argument;
+    if ((raw(s.cd_table) & (cd_table_bytes(s.format, s.cd_log2) - 1)) != 0) return errc::misaligned;
+    ste e{};
+    e.w[0] = v_f::put(true) | config_f::put(ste_config::stage1) | s1fmt_f::put(s.format) | s1ctxptr_f::put(s.cd_table) |
+             s1cdmax_f::put(s.cd_log2);
+    e.w[1] = s1dss_f::put(s.without_ssid) | s1cir_f::put(s.inner) | s1cor_f::put(s.outer) | s1csh_f::put(s.share) |
+             s1stalld_f::put(s.no_stall) | eats_f::put(s.ats) | strw_f::put(s.world) | shcfg_f::put(shcfg_incoming);
+    e.w[2] = s2vmid_f::put(s.vm);
+    return e;
+  }
+
+  [[nodiscard]] constexpr bool valid() const noexcept { return v_f::get(w[0]); }
+  [[nodiscard]] constexpr ste_config config() const noexcept { return config_f::get(w[0]); }
+  [[nodiscard]] constexpr bool has_stage1() const noexcept { return (raw(config()) & 5u) == 5u; }
+  [[nodiscard]] constexpr bool has_stage2() const noexcept { return (raw(config()) & 6u) == 6u; }
+  [[nodiscard]] constexpr bus_addr cd_table() const noexcept { return s1ctxptr_f::get(w[0]); }
+  [[nodiscard]] constexpr unsigned cd_log2() const noexcept { return s1cdmax_f::get(w[0]); }
+  [[nodiscard]] constexpr cd_format format() const noexcept { return s1fmt_f::get(w[0]); }
+  [[nodiscard]] constexpr default_substream without_ssid() const noexcept { return s1dss_f::get(w[1]); }
+  [[nodiscard]] constexpr ats_mode ats() const noexcept { return eats_f::get(w[1]); }
+  [[nodiscard]] constexpr stream_world world() const noexcept { return strw_f::get(w[1]); }
+  [[nodiscard]] constexpr vmid vm() const noexcept { return s2vmid_f::get(w[2]); }
+  [[nodiscard]] constexpr bus_addr stage2_table() const noexcept { return s2ttb_f::get(w[3]); }
+
+  /// Bytes of the table that S1CtxPtr names (the level-1 table if there are two), at least 64.
+  [[nodiscard]] static constexpr std::uint64_t cd_table_bytes(cd_format f, unsigned cd_log2) noexcept {
+    const unsigned leaf_log2 = f == cd_format::two_level_4k ? 6u : 10u;
+    if (f == cd_format::linear) return std::uint64_t{64} << cd_log2;
+    const std::uint64_t l1 = cd_log2 > leaf_log2 ? std::uint64_t{8} << (cd_log2 - leaf_log2) : 8;
+    return l1 < 64 ? 64 : l1;
+  }
+  /// The bits that the SMMU looks at while the entry has this value.
+  [[nodiscard]] constexpr entry_words used_bits() const noexcept;
+  friend constexpr bool operator==(const ste&, const ste&) noexcept = default;
+};
+static_assert(sizeof(ste) == ste::bytes);
+
+/// The bits of each word that the SMMU looks at for an STE of value `w`: what a hitless update must not change in two
+/// steps. Never too few: a bit of unclear use counts as used (that costs a break-before-make, not correctness).
+[[nodiscard]] constexpr entry_words ste_used(const entry_words& w) noexcept {
+  entry_words u{};
+  u[0] = ste::v_f::mask;
+  if (!ste::v_f::get(w[0])) return u;
+  u[0] |= ste::config_f::mask;
+  const ste entry{w};
+  if (entry.config() == ste_config::abort) return u;
+  u[1] |= ste::overrides_f::mask | ste::mev_f::mask;
+  if (entry.has_stage1()) {
+    u[0] |= ste::s1fmt_f::mask | ste::s1ctxptr_f::mask | ste::s1cdmax_f::mask;
+    u[1] |= ste::s1dss_f::mask | ste::s1cir_f::mask | ste::s1cor_f::mask | ste::s1csh_f::mask | ste::s1stalld_f::mask |
+            ste::eats_f::mask | ste::strw_f::mask;
+    u[2] |= ste::s2vmid_f::mask;
+  }
+  if (entry.has_stage2()) {
+    u[1] |= ste::s2fwb_f::mask | ste::eats_f::mask;
+    u[2] = ~std::uint64_t{0};
+    u[3] = ~std::uint64_t{0};
+  }
+  if (raw(entry.config()) > 0 && raw(entry.config()) < 4) u = {~0ull, ~0ull, ~0ull, ~0ull, ~0ull, ~0ull, ~0ull, ~0ull};  // reserved
+  return u;
+}
+
+constexpr entry_words ste::used_bits() const noexcept { return ste_used(w); }
+
+SHOOTDOWN_END
