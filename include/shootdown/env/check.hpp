@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include <shootdown/env/environment.hpp>
+
+SHOOTDOWN_BEGIN
+
+/// Says which part of the contract E misses and which line to write, where `environment<E>` alone would only be false.
+/// Instantiate it next to your environment: `template struct shootdown::check_environment<my_env>;` or call
+/// require_environment<my_env>() in any constant expression. Costs nothing at run time.
+template <class E>
+struct check_environment {
+  static_assert(environment_atomics<E>,
+                "environment: `template <class T> using atomic = ...;` is missing or incomplete: std::atomic's load, store, exchange, "
+                "compare_exchange_weak/strong (two orders) and, for 32/64-bit integers, fetch_add/sub/and/or/xor, all noexcept, sizeof(T) bytes");
+  static_assert(environment_rcu<E>,
+                "environment: `struct rcu { struct guard; struct head; static void retire(head&, void (*)(head*) noexcept) noexcept; "
+                "static void synchronize() noexcept, drain() noexcept, quiescent() noexcept; template <class T> static void "
+                "publish(atomic<T*>&, T*) noexcept; template <class T> static T* dereference(const atomic<T*>&) noexcept; };` is missing or incomplete");
+  static_assert(environment_device<E>,
+                "environment: `using dma_word = ...;` (8 bytes, load, store, store_low), `static void full_fence() noexcept;`, `static void "
+                "dma_publish(const void*, std::size_t) noexcept;` or `static void dma_observe(const void*, std::size_t) noexcept;` is missing");
+  static_assert(environment_waiting<E>,
+                "environment: `static void relax() noexcept;`, `static void wait_event(deadline) noexcept;` or "
+                "`static instant now() noexcept;` is missing");
+  static_assert(environment_cpu<E>,
+                "environment: `static unsigned cpu() noexcept;`, `struct irq_guard;` (default constructor = interrupts off) or "
+                "`struct mutex;` (lock, unlock, noexcept) is missing");
+  static_assert(environment_memory<E>,
+                "environment: `static void* allocate(std::size_t bytes, std::size_t align) noexcept;` or "
+                "`static void deallocate(void*, std::size_t bytes, std::size_t align) noexcept;` is missing");
+  static_assert(environment_reporting<E>,
+                "environment: `using stats = null_stats;`, `using trace = null_trace;` or `static void fail(const char*) noexcept;` is missing");
+};
+
+/// The same as a call: `static_assert(require_environment<my_env>());`
+template <class E>
+consteval bool require_environment() {
+  return sizeof(check_environment<E>) != 0 && environment<E>;
+}
+
+SHOOTDOWN_END
