@@ -18,7 +18,7 @@ namespace device {
 /// Contract: a tag handed out by acquire() is in no TLB entry of the instance, because it comes back by release() only
 /// after a completed flush, and by retire() never. Tag 0 of both kinds is never handed out: VMID 0 tags stage-1-only
 /// domains. The lowest free tag goes out first, so that a missing flush is met soon rather than after 65 534 attaches.
-/// Context: may sleep (Env::mutex); control paths only. Memory: two bitmaps of 8 KiB inside the object.
+/// Context: may sleep (Env::mutex); control paths only. Memory: 32 KiB of bitmaps inside the object.
 template <environment Env>
 class tag_space {
  public:
@@ -84,13 +84,15 @@ class tag_space {
   struct numbers {
     static constexpr std::uint32_t word_bits = 64;
     std::array<std::uint64_t, 65536 / word_bits> taken{};
+    std::array<std::uint64_t, 65536 / word_bits> lost{};  ///< of these, retired
     std::uint32_t count{};    ///< tags of this width, 0 included; 0 = not configured
     std::uint32_t used{};     ///< handed out and neither released nor retired
-    std::uint32_t retired{};  ///< taken for good
+    std::uint32_t retired{};   ///< taken for good
     std::uint32_t low_word{};  ///< no free tag in a word before this one
 
     void reset(unsigned bits) noexcept {
       taken.fill(0);
+      lost.fill(0);
       taken[0] = 1;
       count = std::uint32_t{1} << bits;
       used = retired = low_word = 0;
@@ -106,30 +108,36 @@ class tag_space {
       }
       return 0;
     }
-    [[nodiscard]] bool is_taken(std::uint32_t id) const noexcept {
-      return id != 0 && id < count && ((taken[id / word_bits] >> (id % word_bits)) & 1) != 0;
+    [[nodiscard]] bool in_use(std::uint32_t id) const noexcept {
+      return id != 0 && id < count && (((taken[id / word_bits] & ~lost[id / word_bits]) >> (id % word_bits)) & 1) != 0;
     }
     [[nodiscard]] bool give(std::uint32_t id) noexcept {
-      if (!is_taken(id) || used == 0) return false;
+      if (!in_use(id)) return false;
       taken[id / word_bits] &= ~(std::uint64_t{1} << (id % word_bits));
       if (id / word_bits < low_word) low_word = id / word_bits;
       --used;
       return true;
     }
     [[nodiscard]] bool retire(std::uint32_t id) noexcept {
-      if (!is_taken(id) || used == 0) return false;
+      if (!in_use(id)) return false;
+      lost[id / word_bits] |= std::uint64_t{1} << (id % word_bits);
       --used;
       ++retired;
       return true;
     }
     [[nodiscard]] bool consistent() const noexcept {
       std::uint32_t set = 0;
-      for (const std::uint64_t w : taken) set += static_cast<std::uint32_t>(std::popcount(w));
+      std::uint32_t gone = 0;
+      for (std::size_t w = 0; w != taken.size(); ++w) {
+        set += static_cast<std::uint32_t>(std::popcount(taken[w]));
+        gone += static_cast<std::uint32_t>(std::popcount(taken[w] & lost[w]));
+        if ((lost[w] & ~taken[w]) != 0) return false;
+      }
       if (count == 0) return set == 0 && used == 0 && retired == 0;
       for (std::uint32_t w = count / word_bits; w != taken.size(); ++w) {
         if (taken[w] != 0) return false;
       }
-      return (taken[0] & 1) != 0 && set == 1 + used + retired;
+      return (taken[0] & 1) != 0 && set == 1 + used + retired && gone == retired;
     }
   };
 
