@@ -101,29 +101,50 @@ def arguments_of(code, start):
     return code[start:]
 
 
+def indent(line):
+    return len(line) - len(line.lstrip())
+
+
+def only_comment(header, n):
+    return 0 <= n < len(header.lines) and not header.code[n].strip() and header.comments[n].strip() != ""
+
+
 def comment_of(header, first, last, taken):
-    """The site's own words: its lines' comments, then comment-only lines above and below, then a neighbour's comment."""
+    """(the words with the site's number, all of the site's words).
+
+    Its own lines come first, with the lines that continue their trailing comment (indented deeper than the code). Without a
+    number there, the comment lines above, else those below, else the comment of a neighbour that is no site itself.
+    """
+    code_indent = indent(header.lines[first])
     own = " ".join(header.comments[first:last + 1])
-    above, below = [], []
+    n = last + 1
+    while only_comment(header, n) and indent(header.lines[n]) > code_indent:
+        own += " " + header.comments[n]
+        n += 1
+    after = n
+    above = []
     n = first - 1
-    while n >= 0 and not header.code[n].strip() and header.comments[n].strip():
+    while only_comment(header, n) and indent(header.lines[n]) <= code_indent:
         above.insert(0, header.comments[n])
         n -= 1
-    if not above and n >= 0 and n not in taken:
+    if not above and n == first - 1 and n >= 0 and n not in taken and not only_comment(header, n):
         above = [header.comments[n]]
-    n = last + 1
-    while n < len(header.lines) and not header.code[n].strip() and header.comments[n].strip():
+    below = []
+    n = after
+    while only_comment(header, n):
         below.append(header.comments[n])
         n += 1
-    if not below and n < len(header.lines) and n not in taken:
-        below = [header.comments[n]]
+    if n in taken and below:
+        below = []  # these lines introduce the next site
+    if after == last + 1 and not only_comment(header, after) and after < len(header.lines) and after not in taken:
+        below = [header.comments[after]]
+    above, below = " ".join(above), " ".join(below)
     if TAG.search(own):
-        # A comment below may continue it; one above belongs to it unless it is tagged itself.
-        return own, " ".join(t for t in [" ".join(above)] if not TAG.search(t)) + " " + own + " " + " ".join(below)
-    if TAG.search(" ".join(above)):
-        return " ".join(above), " ".join(above) + " " + own
-    if TAG.search(" ".join(below)):
-        return " ".join(below), own + " " + " ".join(below)
+        return own, own if TAG.search(above) else above + " " + own
+    if TAG.search(above):
+        return above, above + " " + own
+    if TAG.search(below):
+        return below, own + " " + below
     return "", own
 
 
