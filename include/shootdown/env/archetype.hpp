@@ -61,6 +61,7 @@ class archetype_dma_word {
 };
 
 /// A type of static members only. Copy it, then give each member its meaning on your system.
+/// Sites: S1 publish (release) -> S2 dereference (acquire)
 struct archetype_env {
   // Atomics: std::atomic's interface without default orders. T's own size; never a lock inside.
   template <class T>

@@ -11,26 +11,28 @@ SHOOTDOWN_BEGIN
 template <class E>
 struct check_environment {
   static_assert(environment_atomics<E>,
-                "environment: `template <class T> using atomic = ...;` is missing or incomplete: std::atomic's load, store, exchange, "
-                "compare_exchange_weak/strong (two orders) and, for 32/64-bit integers, fetch_add/sub/and/or/xor, all noexcept, sizeof(T) bytes");
+                "environment: write `template <class T> using atomic = ...;`: std::atomic's load, store, exchange, "
+                "compare_exchange_weak/strong (two orders) and, for 32- and 64-bit integers, fetch_add/sub/and/or/xor, all "
+                "noexcept, sizeof(T) bytes");
   static_assert(environment_rcu<E>,
-                "environment: `struct rcu { struct guard; struct head; static void retire(head&, void (*)(head*) noexcept) noexcept; "
-                "static void synchronize() noexcept, drain() noexcept, quiescent() noexcept; template <class T> static void "
-                "publish(atomic<T*>&, T*) noexcept; template <class T> static T* dereference(const atomic<T*>&) noexcept; };` is missing or incomplete");
+                "environment: write `struct rcu { struct guard; struct head; ... };` with `static void retire(head&, void "
+                "(*)(head*) noexcept) noexcept`, `synchronize()`, `drain()`, `quiescent()`, `template <class T> static void "
+                "publish(atomic<T*>&, T*) noexcept` and `template <class T> static T* dereference(const atomic<T*>&) noexcept`");
   static_assert(environment_device<E>,
-                "environment: `using dma_word = ...;` (8 bytes, load, store, store_low), `static void full_fence() noexcept;`, `static void "
-                "dma_publish(const void*, std::size_t) noexcept;` or `static void dma_observe(const void*, std::size_t) noexcept;` is missing");
+                "environment: write `using dma_word = ...;` (8 bytes; load, store, store_low), `static void full_fence() "
+                "noexcept;`, `static void dma_publish(const void*, std::size_t) noexcept;` and the same `dma_observe`");
   static_assert(environment_waiting<E>,
-                "environment: `static void relax() noexcept;`, `static void wait_event(deadline) noexcept;` or "
-                "`static instant now() noexcept;` is missing");
+                "environment: write `static void relax() noexcept;`, `static void wait_event(deadline) noexcept;` and "
+                "`static instant now() noexcept;`");
   static_assert(environment_cpu<E>,
-                "environment: `static unsigned cpu() noexcept;`, `struct irq_guard;` (default constructor = interrupts off) or "
-                "`struct mutex;` (lock, unlock, noexcept) is missing");
+                "environment: write `static unsigned cpu() noexcept;`, `struct irq_guard;` (constructed: interrupts off) and "
+                "`struct mutex;` (lock and unlock, noexcept)");
   static_assert(environment_memory<E>,
-                "environment: `static void* allocate(std::size_t bytes, std::size_t align) noexcept;` or "
-                "`static void deallocate(void*, std::size_t bytes, std::size_t align) noexcept;` is missing");
+                "environment: write `static void* allocate(std::size_t bytes, std::size_t align) noexcept;` and `static "
+                "void deallocate(void*, std::size_t bytes, std::size_t align) noexcept;`");
   static_assert(environment_reporting<E>,
-                "environment: `using stats = null_stats;`, `using trace = null_trace;` or `static void fail(const char*) noexcept;` is missing");
+                "environment: write `using stats = null_stats;`, `using trace = null_trace;` and `static void fail(const "
+                "char*) noexcept;`");
 };
 
 /// The same as a call: `static_assert(require_environment<my_env>());`

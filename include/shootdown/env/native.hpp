@@ -63,11 +63,16 @@ class alignas(8) native_dma_word {
   native_dma_word(const native_dma_word&) = delete;
   native_dma_word& operator=(const native_dma_word&) = delete;
 
-  [[nodiscard]] std::uint64_t load(std::memory_order o) const noexcept { return little_endian_word(raw_.load(o)); }  // S11 the caller's order
-  void store(std::uint64_t v, std::memory_order o) noexcept { raw_.store(little_endian_word(v), o); }                // S12 the caller's order
+  [[nodiscard]] std::uint64_t load(std::memory_order o) const noexcept {
+    return little_endian_word(raw_.load(o));  // S11 the caller's order
+  }
+  void store(std::uint64_t v, std::memory_order o) noexcept {
+    raw_.store(little_endian_word(v), o);  // S12 the caller's order
+  }
   void store_low(std::uint32_t low, std::memory_order o) noexcept {
     std::uint64_t seen = raw_.load(std::memory_order_relaxed);  // S13 relaxed: S14 checks the value, nothing else is read through it
-    while (!raw_.compare_exchange_weak(seen, with_low(seen, low), o, std::memory_order_relaxed)) {  // S14 the caller's order; failure: as S13
+    while (!raw_.compare_exchange_weak(seen, with_low(seen, low), o, std::memory_order_relaxed)) {
+      // S14 the caller's order; failure relaxed as S13
     }
   }
 

@@ -43,7 +43,7 @@ class thread_stats {
   static void add(counter c, std::uint64_t n = 1) noexcept {
     auto& cell = mine_or_new().cells[static_cast<std::size_t>(c)];
     const std::uint64_t old = cell.load(std::memory_order_relaxed);  // S1 relaxed: only this thread writes it
-    cell.store(old + n, std::memory_order_relaxed);                  // S2 relaxed: a number by itself; readers that need it exact have joined
+    cell.store(old + n, std::memory_order_relaxed);                  // S2 relaxed: a number by itself; exact readers have joined
   }
   /// What the calling thread has counted since it began (reset() does not touch it).
   [[nodiscard]] static tally mine() noexcept { return read(mine_or_new()); }
