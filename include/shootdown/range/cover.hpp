@@ -41,8 +41,9 @@ struct cover_rules {
 /// of a longer piece names the last but one granule twice. bounded names less than 1/16 too much, and the same exception.
 /// Pieces longer than one command (2^48 bytes with 4 KiB granules, without IDR5.DS) take one more command per such length.
 /// Context: any. Cost: make() is a few dozen instructions without loops over pages; operand(i) is O(1) for exact,
-/// bounded and per-entry covers and at most 9 steps for disjoint. Trivially copyable, 64 bytes.
-/// Not for mixed pieces: one cover has one TTL and one LEAF; gather merges what can share them.
+/// bounded and per-entry covers and at most 9 steps for disjoint. Trivially copyable, within one cache line.
+/// One cover has one TTL and one LEAF: a piece that mixes levels gets no hint. Where the levels of neighbouring stretches
+/// are worth keeping apart, make a piece of each.
 /// commands.md 4.4, 4.5, 8; iotlb-range-invalidation.md 3.
 class cover {
  public:
@@ -129,7 +130,8 @@ class cover {
   [[nodiscard]] constexpr bool illegal(unit_run r) const noexcept { return ttl_ == 0 && r.units() == 1; }
 
   constexpr void plan_entries(const range_piece& p, std::uint32_t limit) noexcept {
-    // Freed tables are stepped through by the granule, as their walk-cache entries may have been filled by any page below.
+    // With freed tables by the granule, whatever the leaves were (commands.md 4.5): one command per leaf would name every
+    // freed table as well if all lie above the leaves, but drivers have never relied on that.
     const unsigned shift = leaf_only(p) ? leaf_shift(p) : granule_shift(p.g);
     const std::uint64_t entries = p.bytes >> shift;
     const std::uint64_t most = limit != 0 ? limit : std::uint64_t{1} << (shift - 3);
