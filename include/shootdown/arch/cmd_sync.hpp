@@ -42,7 +42,8 @@ struct sync {
   }
 
   [[nodiscard]] constexpr command encode() const noexcept {
-    return {opcode_f::put(op) | cs_f::put(cs) | msh_f::put(msh) | msiattr_f::put(msiattr) | msidata_f::put(msidata), msiaddr_f::put(msiaddr)};
+    return {opcode_f::put(op) | cs_f::put(cs) | msh_f::put(msh) | msiattr_f::put(msiattr) | msidata_f::put(msidata),
+            msiaddr_f::put(msiaddr)};
   }
   [[nodiscard]] static constexpr sync decode(command c) noexcept {
     return {cs_f::get(c.dw0), msh_f::get(c.dw0), msiattr_f::get(c.dw0), msidata_f::get(c.dw0), msiaddr_f::get(c.dw1)};

@@ -99,7 +99,8 @@ struct ste {
   ///   invalid_argument  an enumerator outside its set; split-stage ATS without stage 2
   [[nodiscard]] static constexpr result<ste> stage1(const ste_stage1& s) noexcept {
     if (s.cd_log2 > 20 || (raw(s.cd_table) >> 52) != 0) return errc::out_of_range;
-    if (raw(s.format) > 2 || raw(s.without_ssid) > 2 || raw(s.ats) > 1 || raw(s.inner) > 3 || raw(s.outer) > 3) return errc::invalid_argument;
+    if (raw(s.format) > 2 || raw(s.without_ssid) > 2 || raw(s.ats) > 1) return errc::invalid_argument;
+    if (raw(s.inner) > 3 || raw(s.outer) > 3) return errc::invalid_argument;
     if (s.world != stream_world::ns_el1 && s.world != stream_world::el2) return errc::invalid_argument;
     if (raw(s.share) > 3 || raw(s.share) == 1) return errc::invalid_argument;
     if ((raw(s.cd_table) & (cd_table_bytes(s.format, s.cd_log2) - 1)) != 0) return errc::misaligned;
