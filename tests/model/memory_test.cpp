@@ -101,8 +101,12 @@ TEST_F(memory, random_allocation_keeps_spans_disjoint_and_returns_every_byte) {
       const auto s = m.allocate_dma(8 * (1 + chance.below(1024)), std::size_t{8} << chance.below(10));
       if (!s) continue;
       const auto next = live.lower_bound(raw(s.bus));
-      if (next != live.end()) { ASSERT_LE(raw(s.bus) + s.words * 8, next->first); }
-      if (next != live.begin()) { ASSERT_LE(std::prev(next)->first + std::prev(next)->second.words * 8, raw(s.bus)); }
+      if (next != live.end()) {
+        ASSERT_LE(raw(s.bus) + s.words * 8, next->first);
+      }
+      if (next != live.begin()) {
+        ASSERT_LE(std::prev(next)->first + std::prev(next)->second.words * 8, raw(s.bus));
+      }
       live.emplace(raw(s.bus), s);
     } else if (!live.empty()) {
       auto it = live.begin();

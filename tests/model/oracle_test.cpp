@@ -146,8 +146,8 @@ TEST_F(oracle_of_frames, owners_are_packed_without_loss) {
 }
 
 TEST(leak_record, is_formatted_on_one_line_and_cut_at_the_span) {
-  const leak_record r{leak_kind::foreign_frame, stream_id{8}, iova{0x7123}, bus_addr{0x100003000}, make_owner(a, iova{0x7123}),
-                      make_owner(b, iova{0}), instant{42}};
+  const leak_record r{leak_kind::foreign_frame,    stream_id{8},           iova{0x7123}, bus_addr{0x100003000},
+                      make_owner(a, iova{0x7123}), make_owner(b, iova{0}), instant{42}};
   std::array<char, 200> text{};
   const std::size_t n = format(r, text);
   EXPECT_EQ(std::string(text.data(), n), "foreign_frame sid=0x8 iova=0x7123 bus=0x100003000 expected=1:0x7000 found=2:0x0 t=42");

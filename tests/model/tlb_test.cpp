@@ -184,7 +184,7 @@ TEST_F(adversary_tlb, level_1_of_16k_is_a_hint_only_with_wide_scale) {
 }
 
 TEST_F(adversary_tlb, scale_has_six_bits_and_a_maximum_of_39_with_wide_scale_only) {
-  const command c{0x0001'0000'03f0'0012u, 0x0000'0000'0000'0701u};  // SCALE field 63
+  const command c{0x0001'0000'03f0'0012u, 0x0000'0000'0000'0701u};       // SCALE field 63
   EXPECT_EQ(decode_scope(c, facts).last, (std::uint64_t{1} << 43) - 1);  // 31
   facts.wide_scale = true;
   EXPECT_EQ(decode_scope(c, facts).last, (std::uint64_t{1} << 51) - 1);  // 39
@@ -253,8 +253,10 @@ TEST_F(adversary_tlb, random_commands_remove_exactly_what_a_brute_force_scan_say
     for (const plain_entry& e : truth) {
       const bool tag = any || e.global || e.as == as;
       const bool kind = point || (e.g == g && (!hint || e.level == ttl));
-      if (tag && kind && e.first <= last && at <= e.last) expected.insert(e.id);
-      else kept.push_back(e);
+      if (tag && kind && e.first <= last && at <= e.last)
+        expected.insert(e.id);
+      else
+        kept.push_back(e);
     }
     truth = kept;
     ASSERT_EQ(send(c), expected) << "turn " << turn;

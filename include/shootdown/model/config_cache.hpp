@@ -29,7 +29,8 @@ struct config_entry {
 /// streams; CFGI_CD and CFGI_CD_ALL leave the STE. IHI 0070 4.3. Context: the device's lock. Cost O(log n + k).
 class config_cache {
  public:
-  explicit config_cache(node_pool& pool) : stes_{std::less<std::uint64_t>{}, allocator{pool}}, cds_{std::less<std::uint64_t>{}, allocator{pool}} {}
+  explicit config_cache(node_pool& pool)
+      : stes_{std::less<std::uint64_t>{}, allocator{pool}}, cds_{std::less<std::uint64_t>{}, allocator{pool}} {}
 
   [[nodiscard]] const config_entry* ste(stream_id sid) const noexcept { return find(stes_, raw(sid)); }
   [[nodiscard]] const config_entry* cd(stream_id sid, substream_id ssid) const noexcept { return find(cds_, cd_key(sid, ssid)); }

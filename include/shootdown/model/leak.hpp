@@ -46,8 +46,8 @@ enum class leak_kind : std::uint8_t {
 struct leak_record {
   leak_kind kind{};
   stream_id sid{};
-  iova address{};        ///< what the device asked for
-  bus_addr bus{};        ///< where it ended, or which descriptor was read
+  iova address{};          ///< what the device asked for
+  bus_addr bus{};          ///< where it ended, or which descriptor was read
   owner_token expected{};  ///< the owner that would have made it legal
   owner_token found{};     ///< the owner it met
   instant time{};

@@ -57,10 +57,16 @@ class memory {
     cells_[index(a)].store(v, std::memory_order_release);  // D2 release: the device's side of the CPU's acquire load
     return {};
   }
-  /// A device's 32-bit write (MSI). Cells are 64 bits and only their low half can be replaced: `a` is 8-byte aligned.
+  /// A device's 32-bit write (a message). One to the upper half of a cell is a load and a store: nobody else may write it.
   [[nodiscard]] status store_low32(bus_addr a, std::uint32_t v) noexcept {
-    if (const status s = reachable(a, 8); !s.ok()) return s;
-    cells_[index(a)].store_low(v, std::memory_order_release);  // D3 release: the device's side of the waiter's acquire load
+    if (const status s = reachable(a, 4); !s.ok()) return s;
+    word& w = cells_[index(a)];
+    if (raw(a) % 8 == 0) {
+      w.store_low(v, std::memory_order_release);  // D3 release: the device's side of the waiter's acquire load
+      return {};
+    }
+    const std::uint64_t old = w.load(std::memory_order_acquire);  // D1 acquire: the device's side of the CPU's release store
+    w.store((old & 0xffff'ffffu) | (std::uint64_t{v} << 32), std::memory_order_release);  // D2 release: the device's side, as store64
     return {};
   }
 
@@ -107,7 +113,8 @@ class memory {
       return;
     }
     const std::size_t at = index(b);
-    for (std::size_t i = at; i != at + s.words; ++i) cells_[i].store(memory_poison, std::memory_order_relaxed);  // S5 relaxed: junk on purpose
+    for (std::size_t i = at; i != at + s.words; ++i)
+      cells_[i].store(memory_poison, std::memory_order_relaxed);  // S5 relaxed: junk on purpose
     mutex_.lock();
     auto next = free_.lower_bound(at);
     const bool overlaps = (next != free_.end() && next->first < at + s.words) ||
@@ -134,9 +141,9 @@ class memory {
 
   /// Device accesses to [first, first + bytes) abort from now on; bytes = 0 ends it. One window; for fault injection.
   void abort_window(bus_addr first, std::uint64_t bytes) noexcept {
-    abort_bytes_.store(0, std::memory_order_release);                // S6 release -> S7: the old window is closed before the base moves
-    abort_first_.store(raw(first), std::memory_order_release);       // S6 release -> S7
-    abort_bytes_.store(bytes, std::memory_order_release);            // S6 release -> S7: the base is set before the window opens
+    abort_bytes_.store(0, std::memory_order_release);           // S6 release -> S7: the old window is closed before the base moves
+    abort_first_.store(raw(first), std::memory_order_release);  // S6 release -> S7
+    abort_bytes_.store(bytes, std::memory_order_release);       // S6 release -> S7: the base is set before the window opens
   }
 
   [[nodiscard]] std::size_t free_bytes() noexcept {

@@ -49,7 +49,7 @@ class oracle {
         owners_{new cell[c.data_frames]},
         tables_{new small_cell[c.table_frames]},
         bindings_{new small_cell[std::size_t{1} << c.stream_bits]} {
-    for (std::size_t i = 0; i != c.data_frames; ++i) owners_[i].store(0, std::memory_order_relaxed);  // S1 relaxed: construction
+    for (std::size_t i = 0; i != c.data_frames; ++i) owners_[i].store(0, std::memory_order_relaxed);   // S1 relaxed: construction
     for (std::size_t i = 0; i != c.table_frames; ++i) tables_[i].store(0, std::memory_order_relaxed);  // S5 relaxed: construction
     for (std::size_t i = 0; i != (std::size_t{1} << c.stream_bits); ++i)
       bindings_[i].store(0, std::memory_order_relaxed);  // S3 relaxed: construction
@@ -68,7 +68,8 @@ class oracle {
     std::size_t at = 0;
     if (const status s = locate(first, frames, space, x, at); !s.ok()) return s;
     for (std::size_t i = 0; i != frames; ++i)
-      if (owners_[at + i].load(std::memory_order_acquire) != 0) return errc::already_present;  // S2 acquire: pairs with S1 of the last owner
+      if (owners_[at + i].load(std::memory_order_acquire) != 0)
+        return errc::already_present;  // S2 acquire: pairs with S1 of the last owner
     for (std::size_t i = 0; i != frames; ++i)
       owners_[at + i].store(raw(make_owner(space, page(x, i))), std::memory_order_release);  // S1 -> S2: owned before the PTE is published
     return {};
@@ -79,7 +80,8 @@ class oracle {
     std::size_t at = 0;
     if (const status s = locate(first, frames, space, x, at); !s.ok()) return s;
     for (std::size_t i = 0; i != frames; ++i)
-      if (owners_[at + i].load(std::memory_order_acquire) != raw(make_owner(space, page(x, i)))) return errc::not_present;  // S2 acquire: S1
+      if (owners_[at + i].load(std::memory_order_acquire) != raw(make_owner(space, page(x, i))))
+        return errc::not_present;  // S2 acquire: S1
     for (std::size_t i = 0; i != frames; ++i)
       owners_[at + i].store(0, std::memory_order_release);  // S1 -> S2: a landing that meets this store came after the promise
     return {};
@@ -88,9 +90,7 @@ class oracle {
   [[nodiscard]] owner_token owner(bus_addr a) const noexcept {
     return is_data(a) ? owner_token{owners_[data_index(a)].load(std::memory_order_acquire)} : owner_token::free;  // S2 acquire: S1
   }
-  [[nodiscard]] bool is_data(bus_addr a) const noexcept {
-    return raw(a) >= raw(config_.data_base) && data_index(a) < config_.data_frames;
-  }
+  [[nodiscard]] bool is_data(bus_addr a) const noexcept { return raw(a) >= raw(config_.data_base) && data_index(a) < config_.data_frames; }
 
   /// Hooks of a page pool: the frame of `a` became a page table, or stopped being one.
   void table_allocated(bus_addr a) noexcept { set_table(a, 1); }

@@ -15,10 +15,10 @@ enum class regime : std::uint8_t { el1 = 0, el2 = 1, el2_e2h = 2 };
 
 /// What of the ID and control registers decides what a TLBI means.
 struct tlbi_facts {
-  bool stage2{};              ///< IDR0.S2P: VMIDs are compared
-  bool range{true};           ///< IDR3.RIL
-  bool wide_scale{};          ///< IDR5.DS
-  bool e2h{};                 ///< CR2.E2H
+  bool stage2{};      ///< IDR0.S2P: VMIDs are compared
+  bool range{true};   ///< IDR3.RIL
+  bool wide_scale{};  ///< IDR5.DS
+  bool e2h{};         ///< CR2.E2H
   std::uint8_t asid_bits{16};
   std::uint8_t vmid_bits{16};
 };
@@ -36,7 +36,7 @@ struct scope {
   std::uint8_t table_levels{};  ///< bit l: cached pointers out of tables of level l
   std::uint64_t first{};        ///< addresses, inclusive
   std::uint64_t last{};
-  bool unpredictable{};         ///< the command is a contract violation (ADDR not aligned to its TTL leaf): removes nothing
+  bool unpredictable{};  ///< the command is a contract violation (ADDR not aligned to its TTL leaf): removes nothing
 };
 
 /// Decodes a TLBI command, independently of the library's own encoder and decoder: field positions come from the
@@ -62,14 +62,30 @@ struct scope {
   bool has_vmid = false;
   bool has_address = false;
   switch (opcode_of(c)) {
-    case opcode::tlbi_nh_all: s.what = scope::extent::vmid; has_vmid = true; break;
-    case opcode::tlbi_nh_asid: s.what = scope::extent::asid; has_vmid = has_asid = true; break;
+    case opcode::tlbi_nh_all:
+      s.what = scope::extent::vmid;
+      has_vmid = true;
+      break;
+    case opcode::tlbi_nh_asid:
+      s.what = scope::extent::asid;
+      has_vmid = has_asid = true;
+      break;
     case opcode::tlbi_nh_va: has_address = has_vmid = has_asid = true; break;
     case opcode::tlbi_nh_vaa: has_address = has_vmid = true; break;
-    case opcode::tlbi_s12_vmall: s.what = scope::extent::vmid; has_vmid = true; break;
+    case opcode::tlbi_s12_vmall:
+      s.what = scope::extent::vmid;
+      has_vmid = true;
+      break;
     case opcode::tlbi_nsnh_all: s.what = scope::extent::regime; break;
-    case opcode::tlbi_el2_all: s.what = scope::extent::everything; s.where = regime::el2; break;  // both kinds of EL2
-    case opcode::tlbi_el2_asid: s.what = scope::extent::asid; s.where = regime::el2_e2h; has_asid = true; break;
+    case opcode::tlbi_el2_all:
+      s.what = scope::extent::everything;
+      s.where = regime::el2;
+      break;  // both kinds of EL2
+    case opcode::tlbi_el2_asid:
+      s.what = scope::extent::asid;
+      s.where = regime::el2_e2h;
+      has_asid = true;
+      break;
     case opcode::tlbi_el2_va:
       s.where = f.e2h ? regime::el2_e2h : regime::el2;
       has_address = true;
@@ -118,7 +134,7 @@ struct scope {
     bad.unpredictable = true;
     return bad;
   }
-  if (ttl == 0 && num == 0 && scale == 0) return nothing;  // reserved form; the front end refuses it before it comes here
+  if (ttl == 0 && num == 0 && scale == 0) return nothing;                  // reserved form; the front end refuses it before it comes here
   const unsigned shift = static_cast<unsigned>(scale) + granule_shift(g);  // at most 39 + 16
   const std::uint64_t span = (num + 1) << shift;                           // at most 2^60
   s.last = s.first + (span - 1) < s.first ? ~std::uint64_t{0} : s.first + (span - 1);

@@ -22,9 +22,9 @@ struct request {
 };
 
 enum class outcome : std::uint8_t {
-  granted,   ///< `output` is where the transaction may land
-  aborted,   ///< abort without a record (STE or GBPA says so)
-  faulted,   ///< abort; `event` says why
+  granted,  ///< `output` is where the transaction may land
+  aborted,  ///< abort without a record (STE or GBPA says so)
+  faulted,  ///< abort; `event` says why
 };
 
 /// The answer to one transaction.
@@ -32,13 +32,13 @@ struct translation {
   outcome what{outcome::aborted};
   event_id event{};
   event_class cls{event_class::input};
-  bool recorded{};              ///< the configuration wants a record of this fault
-  bool bypass{};                ///< granted without translation
+  bool recorded{};  ///< the configuration wants a record of this fault
+  bool bypass{};    ///< granted without translation
   bool from_tlb{};
   bool walked{};
-  std::uint8_t level{};         ///< of the leaf, or where the walk ended
-  std::uint64_t output{};       ///< bus address
-  std::uint64_t fetch{};        ///< address of the structure whose fetch failed
+  std::uint8_t level{};            ///< of the leaf, or where the walk ended
+  std::uint64_t output{};          ///< bus address
+  std::uint64_t fetch{};           ///< address of the structure whose fetch failed
   std::array<entry_id, 6> used{};  ///< STE, CD, table pointers, leaf: what this translation rests on
   std::uint8_t used_count{};
 

@@ -15,8 +15,8 @@ struct table_pointer {
   std::uint64_t table{};  ///< bus address of the table of level `level` + 1
   std::uint8_t level{};   ///< level of the descriptor (0..2)
   granule g{granule::k4};
-  bool read_only{};       ///< APTable[1] of this or a higher level
-  bool privileged{};      ///< APTable[0] of this or a higher level
+  bool read_only{};   ///< APTable[1] of this or a higher level
+  bool privileged{};  ///< APTable[0] of this or a higher level
 };
 
 /// The adversary walk cache: table pointers per tag, level and address prefix, kept until a TLBI with LEAF = 0 that covers

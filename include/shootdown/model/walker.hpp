@@ -20,18 +20,18 @@ namespace model {
 
 /// The registers a translation depends on, and what the instance can do.
 struct walk_setup {
-  std::uint64_t strtab_base{};   ///< STRTAB_BASE
-  std::uint32_t strtab_cfg{};    ///< STRTAB_BASE_CFG; linear tables only (IDR0.ST_LEVEL = 0)
+  std::uint64_t strtab_base{};  ///< STRTAB_BASE
+  std::uint32_t strtab_cfg{};   ///< STRTAB_BASE_CFG; linear tables only (IDR0.ST_LEVEL = 0)
   bool stage1{true};
-  bool stage2{};                 ///< S2VMID tags stage-1 entries
+  bool stage2{};  ///< S2VMID tags stage-1 entries
   bool hyp{};
-  bool e2h{};                    ///< CR2.E2H
-  bool record_bad_streamid{};    ///< CR2.RECINVSID
+  bool e2h{};                  ///< CR2.E2H
+  bool record_bad_streamid{};  ///< CR2.RECINVSID
   std::uint8_t stream_bits{8};
   std::uint8_t substream_bits{};
-  std::uint8_t output_bits{48};  ///< OAS
-  std::uint8_t granules{0b0010}; ///< bit g: granule g is implemented
-  bool fence_after_ste{};        ///< attach ordering variant ii: a full fence between the STE read and the walk
+  std::uint8_t output_bits{48};   ///< OAS
+  std::uint8_t granules{0b0010};  ///< bit g: granule g is implemented
+  bool fence_after_ste{};         ///< attach ordering variant ii: a full fence between the STE read and the walk
 };
 
 /// The caches of one SMMU.
@@ -45,7 +45,7 @@ struct caches {
 };
 
 struct walk_counters {
-  std::uint64_t walks{};            ///< translations that missed the TLB
+  std::uint64_t walks{};  ///< translations that missed the TLB
   std::uint64_t tlb_hits{};
   std::uint64_t descriptor_reads{};
   std::uint64_t config_fetches{};
@@ -268,7 +268,11 @@ class walker {
         return false;
       }
       if (is_table) {
-        from = {caches_.fresh(), out, static_cast<std::uint8_t>(level), h.g, from.read_only || (w >> 62 & 1) != 0,
+        from = {caches_.fresh(),
+                out,
+                static_cast<std::uint8_t>(level),
+                h.g,
+                from.read_only || (w >> 62 & 1) != 0,
                 from.privileged || (w >> 61 & 1) != 0};
         caches_.tables.insert(tag, in, from);
         t.rests_on(from.id);
@@ -278,7 +282,11 @@ class walker {
         fault(t, event_id::f_access, event_class::input, record);
         return false;
       }
-      leaf = {caches_.fresh(), out, static_cast<std::uint8_t>(level), h.g, (w >> 7 & 1) == 0 && !from.read_only,
+      leaf = {caches_.fresh(),
+              out,
+              static_cast<std::uint8_t>(level),
+              h.g,
+              (w >> 7 & 1) == 0 && !from.read_only,
               (w >> 6 & 1) != 0 && !from.privileged};
       entry_tag leaf_tag = tag;
       leaf_tag.global = (w >> 11 & 1) == 0 && tag.where != regime::el2;
