@@ -9,6 +9,7 @@
 #include <map>
 #include <mutex>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include <shootdown/arch/command.hpp>
@@ -59,6 +60,7 @@ class recording_tags {
   }
 
   void set_limit(std::uint32_t n) { limit_ = n; }
+  void forget_violations() { violations_.clear(); }
   void fail_acquire(bool on) { fail_acquire_ = on; }
   void installed(shootdown::tag g) {
     const std::scoped_lock hold{mutex_};
@@ -178,6 +180,21 @@ class recording_port {
   // For the tests.
   knobs& control() { return knobs_; }
   void set_max_list(std::uint32_t n) { max_list_ = n; }
+  /// After n more accepted lists: the ring is full for `tries` tries / the queue is reset / submissions fail with `e`.
+  void fill_after(std::uint64_t n, std::size_t tries) { at_accept(n, [this, tries] { knobs_.full_tries = tries; }); }
+  void reset_after(std::uint64_t n) { at_accept(n, [this] { ++generation_; }); }
+  void refuse_after(std::uint64_t n, shootdown::errc e) { at_accept(n, [this, e] { knobs_.submit_error = e; }); }
+  /// Tickets in the order in which they were settled, as the caller presented them.
+  std::vector<shootdown::ticket> settled() {
+    const std::scoped_lock hold{mutex_};
+    return settled_;
+  }
+  /// The queue finishes everything; abandoned tickets no longer count as unsettled.
+  void settle_all() {
+    const std::scoped_lock hold{mutex_};
+    submitted_at_.clear();
+    unsettled_ = 0;
+  }
   void keep_lists(bool on) { keep_ = on; }  // off: only counts, for long stress runs
   void share_clock(std::uint64_t* clock) { clock_ = clock; }
   std::vector<recorded_list> lists() {
@@ -212,11 +229,11 @@ class recording_port {
     r.closing = list.closing();
     r.order = (*clock_)++;
     list.emit(0, list.size(), [&](shootdown::command c) { r.commands.push_back(c); });
-    if (r.commands.size() != list.size()) tags_violation("list size disagrees with its walk");
+    if (r.commands.size() != list.size()) list_violation("list size disagrees with its walk");
     // A list must repeat itself whatever happens meanwhile, and from any position.
     std::vector<shootdown::command> again;
     for (std::uint32_t i = 0; i != list.size(); ++i) list.emit(i, 1, [&](shootdown::command c) { again.push_back(c); });
-    if (again != r.commands) tags_violation("list walked one by one differs from the whole walk");
+    if (again != r.commands) list_violation("list walked one by one differs from the whole walk");
     const std::uint64_t n = list.size() + (r.closing == shootdown::completion::sync ? 1u : 0u);
     shootdown::ticket t;
     t.first = shootdown::seq64{next_};
@@ -225,11 +242,14 @@ class recording_port {
     t.awaits = r.closing == shootdown::completion::sync;
     if (t.awaits) ++unsettled_;
     submitted_at_[shootdown::value(t.end)] = {knobs_.polls_to_complete, accepted_, pending_flushes(r)};
+    t.generation = generation_;
     ++accepted_;
+    if (const auto it = at_accept_.find(accepted_); it != at_accept_.end()) it->second();
     if (on_list) on_list(r);
     if (keep_) lists_.push_back(std::move(r));
     return t;
   }
+  void at_accept(std::uint64_t n, std::function<void()> f) { at_accept_[accepted_ + n] = std::move(f); }
   std::vector<shootdown::tag> pending_flushes(const recorded_list& r) {
     std::vector<shootdown::tag> out = std::move(carried_);
     carried_.clear();
@@ -263,13 +283,14 @@ class recording_port {
     t.settled = true;
     t.outcome = static_cast<std::uint8_t>(e);
     --unsettled_;
+    if (keep_) settled_.push_back(t);
     if (e == shootdown::errc::ok) {
       for (const auto& g : p.flushes) tags_.flushed(g);
     }
     submitted_at_.erase(shootdown::value(t.end));
     return e;
   }
-  void tags_violation(const char* text) { list_violations_.emplace_back(text); }
+  void list_violation(const char* text) { list_violations_.emplace_back(text); }
 
  public:
   std::vector<std::string> violations() {
@@ -300,6 +321,9 @@ class recording_port {
   std::size_t tries_{}, blocking_submits_{}, idles_{};
   std::map<std::uint64_t, pending> submitted_at_;
   std::vector<shootdown::tag> carried_;
+  std::map<std::uint64_t, std::function<void()>> at_accept_;
+  std::vector<shootdown::ticket> settled_;
+  std::uint32_t generation_{};
   std::vector<std::string> list_violations_;
   std::vector<recorded_list> lists_;
 };
