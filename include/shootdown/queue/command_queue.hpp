@@ -28,7 +28,7 @@ namespace queue {
 /// Context: submit, try_submit, poll, wait: any but NMI and signal handlers; interrupts are off from reservation to
 /// publication only. Progress and cost: see the strategy (locked.hpp, owner_cas.hpp).
 ///
-/// Strategy supplies `engine<Env, Backend>`: check, prepare, adopt, start, submit, complete, observe, settle, reached,
+/// Strategy supplies `engine<Env, Backend>`: check, prepare, start, submit, look, settle, reached,
 /// in_doubt_from, tail, check_invariants. See locked_engine, the plainest.
 ///
 /// Sites: S1 polls_ (relaxed)
@@ -47,18 +47,18 @@ class command_queue {
   [[nodiscard]] status configure(const config_type& c) noexcept {
     if (const status s = engine_.check(c); !s.ok()) return s;
     if (const status s = engine_.prepare(c); !s.ok()) return s;
-    const seq64 base = next_base();
+    const seq64 base = next_base(c.log2size, seq64{});
     core_.slots.configure(c);
-    engine_.adopt();
     begin(base);
     configured_ = true;
     return {};
   }
 
   /// A new generation on the same memory; tickets of older ones answer queue_failed. queue_failed if never configured.
-  [[nodiscard]] status reset() noexcept {
+  /// `not_before` lets a test begin shortly before a wrap of 31 or 32 bits.
+  [[nodiscard]] status reset(seq64 not_before = seq64{}) noexcept {
     if (!configured_) return errc::queue_failed;
-    begin(next_base());
+    begin(next_base(config().log2size, not_before));
     return {};
   }
 
@@ -132,10 +132,12 @@ class command_queue {
   }
 
  private:
-  [[nodiscard]] seq64 next_base() const noexcept {
-    if (!configured_) return seq64{};
-    const std::uint64_t two_laps = std::uint64_t{2} << max_log2size;  // a multiple of two laps of every ring
-    return seq64{(value(engine_.tail()) + two_laps - 1) / two_laps * two_laps};
+  /// Where the next generation begins: behind every position used so far, at a multiple of two laps (PROD = CONS = 0).
+  [[nodiscard]] seq64 next_base(unsigned log2size, seq64 not_before) const noexcept {
+    const seq64 used = configured_ ? engine_.tail() : seq64{};
+    const std::uint64_t from = value(distance(used, not_before) < 0 ? not_before : used);
+    const std::uint64_t two_laps = std::uint64_t{2} << log2size;
+    return seq64{(from + two_laps - 1) & ~(two_laps - 1)};
   }
 
   void begin(seq64 base) noexcept {
@@ -163,18 +165,16 @@ class command_queue {
 
   [[nodiscard]] status look(ticket& t, bool thorough) noexcept {
     if (t.settled) return static_cast<errc>(t.outcome);
-    if (t.generation != core_.generation()) return settle(t, errc::queue_failed);
-    if (!engine_.complete(t)) {
-      const bool suspicious = engine_.observe(t, thorough);
-      if (!engine_.complete(t)) {
-        if (core_.failed()) return settle(t, errc::queue_failed);
-        core_.service(engine_, suspicious || thorough);
-        return errc::pending;
-      }
+    if (t.generation == 0 || t.generation != core_.generation()) return settle(t, errc::queue_failed);  // 0: a ticket of no queue
+    const sight seen = engine_.look(t, thorough);
+    if (!seen.complete) {
+      if (core_.failed()) return settle(t, errc::queue_failed);
+      core_.service(engine_, seen.suspicious || thorough);
+      return errc::pending;
     }
     const errc found = core_.errors.outcome(t.first, t.end);
     if (found == errc::pending) return errc::pending;  // a record is being written this moment
-    engine_.settle(t);
+    engine_.settle(seen);
     return settle(t, found);
   }
 

@@ -11,18 +11,27 @@
 SHOOTDOWN_BEGIN
 namespace queue {
 
+/// What one look at CONS said.
+struct cons_view {
+  seq64 position{};   ///< the device had consumed everything before it
+  bool error_code{};  ///< CONS.ERR is set: stale unless GERROR says otherwise
+};
+
 /// How far the device has come, as one 64-bit position that only grows: `completed` = the first command not known to be
-/// consumed. A ticket is complete when `completed` covers its end, because a CMD_SYNC is consumed only when it is complete.
-/// Waiters compare this number; they never look at their own slot or at a raw CONS, both of which are reused.
+/// complete. A ticket is complete when `completed` covers its end. Waiters compare this number; they never look at their
+/// own slot or at a raw CONS, both of which are reused.
 ///
 /// Two sources move it forward, and both can only under-estimate:
-///   CONS  has n + 1 bits. The observer first loads `completed` (c), then CONS. The device's true position K at that moment
-///         is >= c, and the smallest position >= c with CONS's bits is <= K. An observer that slept for whole laps between
-///         the two loads learns less than the truth, never more.
+///   CONS  has n + 1 bits. The observer first loads a position that CONS had reached (c), then CONS. The device's true
+///         position K at that moment is >= c, and the smallest position >= c with CONS's bits is <= K. An observer that
+///         slept for whole laps between the two loads learns less than the truth, never more.
 ///   MSI   one word for the whole queue, aligned to 8 bytes; the payload is the low half of the position behind the SYNC. It
-///         is taken as a signed difference to c, by the same argument. The one way to read too much would be a word more
-///         than 2^31 positions *behind* c (every MSI since then lost): `msi_seen_`, a position the word is known to
-///         have had, bounds how far behind it can be, and from 2^31 on CONS alone is used.
+///         is taken as a signed difference to `completed`, by the same argument. The one way to read too much would be a
+///         word more than 2^31 positions *behind* it (every MSI since then lost): `msi_seen_`, a position the word is known
+///         to have had, bounds how far behind it can be, and from 2^31 on CONS alone is used.
+/// The MSI of a SYNC may be visible before CONS has moved past it. So in MSI mode CONS is only known to have reached the
+/// position before `completed` (consumed()): extending CONS from `completed` itself would gain two laps out of nothing, and
+/// giving the SYNC's slot away would let PROD claim one slot more than the ring has.
 /// A lost MSI (GERROR.MSI_CMDQ_ABT_ERR) costs time, not correctness: every thorough turn, and the last one before a timeout,
 /// reads CONS as well.
 ///
@@ -30,7 +39,7 @@ namespace queue {
 /// turn in MSI mode, one register read per turn otherwise; one compare-exchange per step forward, shared by all waiters.
 /// Spec: cmdq-algorithm.md sections 5, 8 and 10.3.
 ///
-/// Sites: S1 completed (acquire) <- S2 advance (release), S3 own failed advance (relaxed), S4 msi_seen_ (relaxed), S6 start
+/// Sites: S1 completed (acquire) <- S2 advance (release), S3 to compare (relaxed), S4 msi_seen_ (relaxed), S6 start
 ///        D5 MSI word (acquire) <- the device's MSI write
 template <class Env, class Backend>
 class completion_tracker {
@@ -61,19 +70,23 @@ class completion_tracker {
     return seq64{completed_.load(std::memory_order_acquire)};  // S1 acquire: pairs with S2; what the consumed commands did happened before
   }
 
-  /// One look at the device. `thorough` also reads CONS where completion is by message. Returns whether CONS shows an error
-  /// code (which is stale unless GERROR says otherwise).
+  /// A position that CONS has reached: slots before it may be written again.
+  [[nodiscard]] seq64 consumed() const noexcept { return seq64{value(completed()) - (by_message() ? 1u : 0u)}; }
+
+  /// One look at the device. `thorough` also reads CONS where completion is by message. Returns whether CONS was read and
+  /// shows an error code.
   bool observe(bool thorough) noexcept {
     if (by_message() && observe_message() && !thorough) return false;
-    return observe_cons();
+    return observe_cons().error_code;
   }
 
   /// The same by CONS alone: what a submitter that needs room does.
-  bool observe_cons() noexcept {
-    const seq64 reached = completed();  // before CONS, see above
+  cons_view observe_cons() noexcept {
+    const seq64 reached = consumed();  // before CONS, see above
     const std::uint32_t cons = ring_->read_cons();
-    advance_to(reached, ring_->position(reached, cons));
-    return ring<Env, Backend>::err_f::get(cons) != 0;
+    const seq64 at = ring_->position(reached, cons);
+    advance_to(at);
+    return {at, ring<Env, Backend>::err_f::get(cons) != 0};
   }
 
  private:
@@ -92,13 +105,13 @@ class completion_tracker {
     if (step > 0) {
       const seq64 to = shootdown::advance(reached, static_cast<std::uint64_t>(step));
       msi_seen_.store(value(to), std::memory_order_relaxed);  // S4 relaxed: as above; an older value stored late is still one
-      advance_to(reached, to);
+      advance_to(to);
     }
     return true;
   }
 
-  void advance_to(seq64 from, seq64 to) noexcept {
-    std::uint64_t known = value(from);
+  void advance_to(seq64 to) noexcept {
+    std::uint64_t known = completed_.load(std::memory_order_relaxed);  // S3 relaxed: only compared; S2 decides
     while (distance(to, seq64{known}) > 0 &&
            !completed_.compare_exchange_weak(known, value(to), std::memory_order_release,  // S2 -> S1: the device's effects, acquired by D3 or D5, before the number
                                              std::memory_order_relaxed)) {                 // S3 relaxed: only to compare again

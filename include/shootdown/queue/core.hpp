@@ -11,6 +11,13 @@
 SHOOTDOWN_BEGIN
 namespace queue {
 
+/// What a strategy saw when it looked whether a ticket is complete.
+struct sight {
+  bool complete{};
+  bool suspicious{};  ///< CONS showed an error code: stale unless GERROR says otherwise
+  seq64 consumed{};   ///< if complete: the device has consumed everything before it
+};
+
 /// What the front of a command queue and its reservation strategy share: the ring, the error log, recovery, and whether the
 /// queue works at all. A queue is failed until it is started, and again after fail(); each start is a new generation.
 ///

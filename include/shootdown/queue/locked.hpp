@@ -34,7 +34,6 @@ class locked_engine {
     return c.completion == completion_mode::msi ? check_msi_word(c) : status{};
   }
   [[nodiscard]] status prepare(const queue_config<Env>&) noexcept { return {}; }
-  void adopt() noexcept {}
 
   void start(seq64 base) noexcept {
     tail_.store(value(base), std::memory_order_relaxed);  // S1 relaxed: no other call is in progress
@@ -56,8 +55,13 @@ class locked_engine {
           const lock_adopted release{lock_};
           if (core_->failed()) return errc::queue_failed;
           const seq64 first{tail_.load(std::memory_order_relaxed)};  // S1 relaxed: the lock orders it
-          if (!room(first, need)) suspicious = tracker_.observe_cons();
-          if (room(first, need)) {
+          bool fits = room(first, tracker_.consumed(), need);
+          if (!fits) {
+            const cons_view seen = tracker_.observe_cons();
+            suspicious = seen.error_code;
+            fits = room(first, seen.position, need);
+          }
+          if (fits) {
             publish(list, size, closing, first, need, t);
             return {};
           }
@@ -78,20 +82,22 @@ class locked_engine {
     }
   }
 
-  [[nodiscard]] bool complete(const ticket& t) noexcept { return covers(tracker_.completed(), t.end); }
-  bool observe(const ticket&, bool thorough) noexcept { return tracker_.observe(thorough); }
-  void settle(const ticket&) noexcept {}
+  [[nodiscard]] sight look(const ticket& t, bool thorough) noexcept {
+    if (covers(tracker_.completed(), t.end)) return {true, false, t.end};
+    const bool suspicious = tracker_.observe(thorough);
+    return {covers(tracker_.completed(), t.end), suspicious, t.end};
+  }
+  void settle(const sight&) noexcept {}
 
-  [[nodiscard]] seq64 reached() const noexcept { return tracker_.completed(); }
+  [[nodiscard]] seq64 reached() const noexcept { return tracker_.consumed(); }
   /// Every list that is waited for ends in a SYNC of its own, so a failing SYNC speaks for its own list only.
   [[nodiscard]] seq64 in_doubt_from(seq64 at) const noexcept { return at; }
   [[nodiscard]] seq64 tail() const noexcept {
     return seq64{tail_.load(std::memory_order_relaxed)};  // S2 relaxed: a number by itself
   }
   [[nodiscard]] bool check_invariants() const noexcept {
-    const seq64 done = tracker_.completed();
-    const std::int64_t used = distance(tail(), done);
-    return used >= 0 && lock_.check_invariants();
+    const seq64 done = tracker_.completed();  // before the tail: both grow, so the difference seen is never too small
+    return distance(tail(), done) >= 0 && lock_.check_invariants();
   }
 
  private:
@@ -107,8 +113,8 @@ class locked_engine {
     spinlock<Env>& lock_;
   };
 
-  [[nodiscard]] bool room(seq64 first, std::uint64_t need) const noexcept {
-    return value(first) - value(tracker_.completed()) + need <= core_->slots.slots();
+  [[nodiscard]] bool room(seq64 first, seq64 consumed, std::uint64_t need) const noexcept {
+    return value(first) - value(consumed) + need <= core_->slots.slots();
   }
 
   template <command_list List>
