@@ -335,6 +335,24 @@ TEST(cover_bounded, fills_a_half_that_is_nearly_all_the_piece) {
   }
 }
 
+TEST(cover, every_operand_carries_the_hint_that_is_true) {
+  const auto ttl = [](granule g, std::uint64_t bytes, unsigned leaves, unsigned freed, bool wide) {
+    const range_piece p{8 * bytes, 33 * bytes, g, static_cast<std::uint8_t>(leaves), static_cast<std::uint8_t>(freed)};
+    const auto c = cover::make(p, ranges(cover_policy::exact, 63, wide));
+    EXPECT_EQ(c->count(), 2u);
+    EXPECT_EQ(c->operand(0).ttl(), c->operand(1).ttl());
+    return c->operand(0).ttl();
+  };
+  EXPECT_EQ(ttl(granule::k4, 4 * KiB, 0b1000, 0b1000, false), 3u);
+  EXPECT_EQ(ttl(granule::k4, 2 * MiB, 0b0100, 0b0100, false), 2u);
+  EXPECT_EQ(ttl(granule::k4, 2 * MiB, 0b0100, 0b1000, false), 0u);
+  EXPECT_EQ(ttl(granule::k4, GiB, 0b0010, 0, false), 1u);
+  EXPECT_EQ(ttl(granule::k16, 64 * GiB, 0b0010, 0, false), 0u);
+  EXPECT_EQ(ttl(granule::k16, 64 * GiB, 0b0010, 0, true), 1u) << "level-1 blocks of 64 GiB exist with IDR5.DS";
+  EXPECT_EQ(ttl(granule::k64, 512 * MiB, 0b0100, 0, false), 2u);
+  EXPECT_EQ(ttl(granule::k64, 4 * TiB, 0b0010, 0, false), 1u);
+}
+
 TEST(cover, bad_input_is_refused_with_its_reason_and_the_value_names_everything) {
   const cover_rules r = ranges(cover_policy::exact);
   EXPECT_EQ(cover::make({0x1000, 0}, r).code(), errc::empty_range);
