@@ -80,6 +80,8 @@ struct table_page {
 /// Context: any but NMI (a spinlock held for a few instructions, local interrupts off); several editors and threads.
 /// Progress: blocking, but nobody waits inside the lock. Cost: O(1) plus zeroing; check_invariants is O(pages).
 /// Not a general allocator: one size, no growth.
+///
+/// Sites: D1 first contents
 template <class Env, class Observer = null_observer>
 class page_pool {
   static_assert(environment<Env>, "page_pool: Env does not satisfy shootdown::environment");
@@ -126,7 +128,7 @@ class page_pool {
     const page got = at(*meta);
     observer_.allocated(got.bus);
     for (std::size_t i = 0; i < page_words; ++i) {
-      got.cpu[i].store(0, std::memory_order_relaxed);  // D1 relaxed: no walk reaches the page; the store that links it publishes this
+      got.cpu[i].store(0, std::memory_order_relaxed);  // D1 relaxed: unreachable until a store links the page
     }
     Env::dma_publish(got.cpu, page_bytes);
     return got;

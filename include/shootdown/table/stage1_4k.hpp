@@ -145,25 +145,17 @@ class stage1_4k {
   /// Ends the hold of g's tables and forgets its pieces: call it when the invalidation of every piece has completed.
   template <class Gather>
   void release(Gather& g) noexcept {
-    held_frame* by_level[4]{};
     for (held_frame* f = g.take_held(); f != nullptr;) {
       auto& meta = *static_cast<page_meta*>(std::exchange(f, f->next));
       if (!pool_.owns(meta) || !meta.held || !root_ || meta.root != pool_.number_of(*root_.meta)) {
         Env::fail("stage1_4k: released a frame that this table does not hold");
         continue;
       }
-      meta.next = std::exchange(by_level[meta.level & 3u], &meta);
+      meta.held = false;  // only now: until its own turn a table cannot be freed through one that is inside it
+      --held_;
+      retire(meta);
     }
     g.clear_pieces();
-    // Deepest first: freeing a table writes to its parent, which is freed after it.
-    for (unsigned level = 4; level-- > 0;) {
-      for (held_frame* f = by_level[level]; f != nullptr;) {
-        auto& meta = *static_cast<page_meta*>(std::exchange(f, f->next));
-        meta.held = false;
-        --held_;
-        retire(meta);
-      }
-    }
   }
 
   /// Where `at` leads now; not_present or out_of_range.
@@ -299,7 +291,7 @@ class stage1_4k {
       }
       fill(child, level + 1, va, next, pa, spare);
       child.meta->linked = true;
-      t.cpu[slot].store(make_table(child.bus), std::memory_order_release);  // D3 release: a walk that gets the pointer finds the child's words
+      t.cpu[slot].store(make_table(child.bus), std::memory_order_release);  // D3 release: the device finds the child's words behind it
     }
     publish(t, first, slot_of(end - 1, level));
   }
@@ -345,7 +337,7 @@ class stage1_4k {
           freed = static_cast<std::uint8_t>(freed | 1u << (level + 1));
         }
       } else {
-        t.cpu[slot].store(0, std::memory_order_relaxed);  // D4 relaxed: a walk may use either value until the invalidation, which fences first
+        t.cpu[slot].store(0, std::memory_order_relaxed);  // D4 relaxed: either value is right until the invalidation, which fences
         --m.live;
       }
     }

@@ -16,8 +16,8 @@ struct prot {
   bool read{true};
   bool write{false};
   bool execute{false};
-  bool privileged_only{false};   ///< refuses the ordinary (unprivileged) accesses of most devices
-  std::uint8_t attr_index{0};    ///< entry of CD.MAIR, 0 .. 7
+  bool privileged_only{false};  ///< refuses the ordinary (unprivileged) accesses of most devices
+  std::uint8_t attr_index{0};   ///< entry of CD.MAIR, 0 .. 7
   shareability share{shareability::inner};
 };
 
@@ -62,7 +62,8 @@ enum class word_kind : std::uint8_t {
 static_assert(make_table(bus_addr{0x1234'5000}) == descriptor::table(granule::k4, bus_addr{0x1234'5000}).value().w);
 static_assert(make_leaf(bus_addr{0x4020'0000}, 2, leaf_bits({.read = true, .write = true})) ==
               descriptor::leaf(granule::k4, 2, bus_addr{0x4020'0000}, leaf_attributes{}).value().w);
-static_assert(kind_of(park(make_table(bus_addr{0x1000})), 2) == word_kind::parked && !descriptor{park(make_table(bus_addr{0x1000}))}.valid());
+static_assert(kind_of(park(make_table(bus_addr{0x1000})), 2) == word_kind::parked &&
+              !descriptor{park(make_table(bus_addr{0x1000}))}.valid());
 static_assert(address_of(park(make_table(bus_addr{0x1000}))) == bus_addr{0x1000});
 static_assert(kind_of(park(make_table(bus_addr{0})), 2) == word_kind::parked, "a table at bus address 0 is not an empty slot");
 
