@@ -309,6 +309,18 @@ TEST(stage1_4k, a_block_over_a_parked_table_becomes_pages_in_it) {
   EXPECT_EQ(h.at(5), leaf({5, 3}));
 }
 
+TEST(stage1_4k, a_gib_over_a_parked_table_takes_the_tables_that_its_pages_need) {
+  fixture<> f{600, {.blocks_2m = false}};
+  ASSERT_EQ(f.map(0, 0, k4), errc::ok);
+  gather<> g;
+  ASSERT_EQ(f.unmap(0, k4, g), errc::ok);
+  ASSERT_EQ(f.map(0, 0, g1), errc::ok);  // the level-2 table and one level-3 table are there, 511 are not
+  EXPECT_EQ(f.tables(), 514u);
+  EXPECT_EQ(f.at(g1 - 1), leaf({g1 - 1, 3}));
+  f.editor.release(g);
+  EXPECT_EQ(f.tables(), 514u);
+}
+
 TEST(stage1_4k, a_table_that_empties_again_while_held_is_not_freed_by_the_first_release) {
   fixture<> f;
   ASSERT_EQ(f.map(m2, m2, m2), errc::ok);  // keeps levels 1 and 2

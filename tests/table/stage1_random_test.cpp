@@ -313,7 +313,7 @@ TEST_P(stage1_history, agrees_with_the_interval_model_through_every_cached_point
   for (std::uint32_t seed = 1; seed <= 8 && !HasFailure(); ++seed) {
     SCOPED_TRACE(seed);
     history h{seed * 1000 + bits, seed % 2 == 0 ? std::size_t{9} : std::size_t{40}, bits};
-    h.run(1000);
+    h.run(600);
     without_memory += h.times_without_memory;
     unmaps += h.unmaps;
     trimmed += h.trimmed;
