@@ -59,8 +59,8 @@ sd::range_piece make_piece(byte_stream& in, unsigned bits) {
   p.address = (in.u64() >> (in.u8() & 63)) & mask;
   switch (shape >> 4 & 3) {
     case 0: break;
-    case 1: p.address = (std::uint64_t{1} << bits) - p.bytes; break;   // ends with the lower half
-    case 2: p.address = 0 - p.bytes; break;                            // ends with the upper half
+    case 1: p.address = (std::uint64_t{1} << bits) - p.bytes; break;  // ends with the lower half
+    case 2: p.address = 0 - p.bytes; break;                           // ends with the upper half
     case 3: p.address |= ~std::uint64_t{0} << bits; break;
   }
   return p;

@@ -82,10 +82,10 @@ TEST(atc_span, single_agrees_with_the_published_vectors) {
     std::uint64_t address, bytes, addr;
     unsigned size;
   };
-  for (const row& r : {row{0x0, 0x1000, 0x0, 0}, row{0x8000, 0x4000, 0x8000, 2}, row{0x7000, 0x4000, 0x0, 4}, row{0xfff, 2, 0x0, 1},
-                       row{0x200000, 0x200000, 0x200000, 9}, row{0x1ff000, 0x2000, 0x0, 10}, row{0x3ffff000, 0x2000, 0x0, 19},
-                       row{0x7ffffffff000, 0x2000, 0x0, 36}, row{0, 0, 0, 52}, row{0x123456789000, 0, 0, 52},
-                       row{0, ~std::uint64_t{0}, 0, 52}}) {
+  for (const row& r :
+       {row{0x0, 0x1000, 0x0, 0}, row{0x8000, 0x4000, 0x8000, 2}, row{0x7000, 0x4000, 0x0, 4}, row{0xfff, 2, 0x0, 1},
+        row{0x200000, 0x200000, 0x200000, 9}, row{0x1ff000, 0x2000, 0x0, 10}, row{0x3ffff000, 0x2000, 0x0, 19},
+        row{0x7ffffffff000, 0x2000, 0x0, 36}, row{0, 0, 0, 52}, row{0x123456789000, 0, 0, 52}, row{0, ~std::uint64_t{0}, 0, 52}}) {
     const atc_span s = single(r.address, r.bytes);
     EXPECT_EQ(s.address, r.addr) << std::hex << r.address << '+' << r.bytes;
     EXPECT_EQ(s.size, r.size) << std::hex << r.address << '+' << r.bytes;

@@ -72,7 +72,8 @@ inline std::string fault_of(const range_piece& p, const cover_rules& r, const st
   const std::uint64_t longest = std::uint64_t{32} << ((r.wide_scale ? 39u : 31u) + granule_shift(p.g));
   const std::uint64_t full = (p.bytes - 1) / longest;
   if (r.range_invalidation && r.policy == cover_policy::bounded && words.size() > full + 1) return "bounded: too many commands";
-  if (r.range_invalidation && r.policy == cover_policy::exact && words.size() > (full == 0 ? 2 : full + 1)) return "exact: too many commands";
+  if (r.range_invalidation && r.policy == cover_policy::exact && words.size() > (full == 0 ? 2 : full + 1))
+    return "exact: too many commands";
   if (r.range_invalidation && r.policy == cover_policy::disjoint && named != hit) {
     const bool lone_granule = first.ttl == 0 && named == hit + granule_bytes && (p.bytes >> unit_shift) % 2 == 1;
     if (!lone_granule) return "disjoint: names bytes twice";

@@ -112,13 +112,12 @@ TEST(cover_disjoint, first_command_agrees_with_the_rmm_vectors) {
     bool all;
   };
   const std::uint64_t one = 1;
-  for (const row& r : {row{1, 31, 0, 1, true},          row{3, 31, 0, 3, true},           row{7, 31, 0, 7, true},
-                       row{6, 31, 1, 3, true},          row{10, 31, 1, 5, true},          row{31, 31, 0, 31, true},
-                       row{62, 31, 1, 31, true},        row{124, 31, 2, 31, true},        row{33, 31, 5, 1, false},
-                       row{63, 39, 1, 31, false},       row{512, 31, 9, 1, true},         row{1023, 39, 5, 31, false},
-                       row{one << 32, 31, 31, 2, true}, row{one << 35, 31, 31, 16, true}, row{one << 36, 31, 31, 32, true},
-                       row{one << 37, 31, 31, 32, false}, row{one << 40, 39, 39, 2, true}, row{one << 44, 39, 39, 32, true},
-                       row{one << 45, 39, 39, 32, false}}) {
+  for (const row& r :
+       {row{1, 31, 0, 1, true}, row{3, 31, 0, 3, true}, row{7, 31, 0, 7, true}, row{6, 31, 1, 3, true}, row{10, 31, 1, 5, true},
+        row{31, 31, 0, 31, true}, row{62, 31, 1, 31, true}, row{124, 31, 2, 31, true}, row{33, 31, 5, 1, false}, row{63, 39, 1, 31, false},
+        row{512, 31, 9, 1, true}, row{1023, 39, 5, 31, false}, row{one << 32, 31, 31, 2, true}, row{one << 35, 31, 31, 16, true},
+        row{one << 36, 31, 31, 32, true}, row{one << 37, 31, 31, 32, false}, row{one << 40, 39, 39, 2, true},
+        row{one << 44, 39, 39, 32, true}, row{one << 45, 39, 39, 32, false}}) {
     const cover c = from_zero(r.pages, cover_policy::disjoint, r.limit == 39);
     EXPECT_EQ(c.operand(0).scale(), r.scale) << r.pages;
     EXPECT_EQ(c.operand(0).num() + 1, r.count) << r.pages;

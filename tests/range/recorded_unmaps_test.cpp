@@ -127,7 +127,8 @@ TEST(recorded_unmaps, mixed_levels_keep_the_counts_but_widen_every_single_page) 
     cover_policy policy;
     std::uint64_t over_hinted, twice_hinted, twice_mixed;
   };
-  for (const row& want : {row{cover_policy::exact, 0, 67, 121}, row{cover_policy::disjoint, 0, 0, 65}, row{cover_policy::bounded, 4625, 0, 0}}) {
+  for (const row& want :
+       {row{cover_policy::exact, 0, 67, 121}, row{cover_policy::disjoint, 0, 0, 65}, row{cover_policy::bounded, 4625, 0, 0}}) {
     const totals hinted = run(want.policy, pages_only, 0);
     const totals t = run(want.policy, mixed, 0);
     EXPECT_EQ(t.commands, hinted.commands);

@@ -21,12 +21,12 @@ enum class cover_policy : std::uint8_t { exact, disjoint, bounded };
 
 /// What the target allows and what the caller prefers. One class of SMMUs with equal rules shares one cover.
 struct cover_rules {
-  bool range_invalidation{};                   ///< IDR3.RIL; without it one command per entry
-  bool wide_scale{};                           ///< IDR5.DS: SCALE up to 39, TTL 1 for 16 KiB
+  bool range_invalidation{};  ///< IDR3.RIL; without it one command per entry
+  bool wide_scale{};          ///< IDR5.DS: SCALE up to 39, TTL 1 for 16 KiB
   cover_policy policy{cover_policy::exact};
-  std::uint8_t address_bits{widest_address};   ///< input address width: surplus stays inside that half
-  std::uint32_t entry_limit{};                 ///< without RIL: this many commands or more become the whole tag; 0 = the
-                                               ///< number of descriptors in a table page of the step size (commands.md 8)
+  std::uint8_t address_bits{widest_address};  ///< input address width: surplus stays inside that half
+  std::uint32_t entry_limit{};                ///< without RIL: this many commands or more become the whole tag; 0 = the
+                                              ///< number of descriptors in a table page of the step size (commands.md 8)
 };
 
 /// The TLBI operands that remove one piece: a generator, not a container.
