@@ -5,7 +5,7 @@
 
 #include <shootdown/config.hpp>
 
-// Which sanitizer this translation unit is built with, and the two annotations the hosted environments need. Nothing is
+// Which sanitizer this translation unit is built with, and the annotations the hosted environments need. Nothing is
 // included and nothing is emitted in a build without one, so the freestanding core may see this file.
 #if defined(__SANITIZE_THREAD__)
 #define SHOOTDOWN_TSAN 1
@@ -33,6 +33,10 @@
 extern "C" {
 void __tsan_acquire(void* address);  // NOLINT(bugprone-reserved-identifier): the run-time's own names
 void __tsan_release(void* address);  // NOLINT(bugprone-reserved-identifier)
+void AnnotateIgnoreReadsBegin(const char* file, int line);
+void AnnotateIgnoreReadsEnd(const char* file, int line);
+void AnnotateIgnoreWritesBegin(const char* file, int line);
+void AnnotateIgnoreWritesEnd(const char* file, int line);
 }
 #endif
 
@@ -50,5 +54,26 @@ inline void tsan_release([[maybe_unused]] void* address) noexcept {
   __tsan_release(address);
 #endif
 }
+
+/// While it lives, ThreadSanitizer does not look at this thread's plain accesses and allocations: for words whose ordering
+/// is somebody else's secret (a library's own, a scheduler's bookkeeping). Atomics and locks still count.
+class tsan_ignore {
+ public:
+#if SHOOTDOWN_TSAN
+  tsan_ignore() noexcept {
+    AnnotateIgnoreReadsBegin(__FILE__, __LINE__);
+    AnnotateIgnoreWritesBegin(__FILE__, __LINE__);
+  }
+  ~tsan_ignore() noexcept {
+    AnnotateIgnoreWritesEnd(__FILE__, __LINE__);
+    AnnotateIgnoreReadsEnd(__FILE__, __LINE__);
+  }
+#else
+  tsan_ignore() noexcept {}
+  ~tsan_ignore() noexcept {}
+#endif
+  tsan_ignore(const tsan_ignore&) = delete;
+  tsan_ignore& operator=(const tsan_ignore&) = delete;
+};
 
 SHOOTDOWN_END

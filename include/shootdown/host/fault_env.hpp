@@ -36,7 +36,7 @@ struct fault_env : Base {
     return failures_.load(std::memory_order_relaxed);  // S5 relaxed: a number by itself
   }
   [[nodiscard]] static const char* first_failure() noexcept {
-    return first_text_.load(std::memory_order_relaxed);  // S5 relaxed: points to a literal, nothing is read through it that was written at run time
+    return first_text_.load(std::memory_order_relaxed);  // S5 relaxed: it points to a literal
   }
 
   [[nodiscard]] static void* allocate(std::size_t bytes, std::size_t align) noexcept {

@@ -108,7 +108,10 @@ struct rcu {
   }
   static void drain() noexcept {
     refuse_self_wait("rcu::drain inside a guard or a callback never ends");
-    urcu_memb_barrier();
+    {
+      const tsan_ignore quiet;  // liburcu allocates a work item here and frees it on its worker
+      urcu_memb_barrier();
+    }
     tsan_acquire(&detail::gp_called);
   }
   static void quiescent() noexcept { thread_scope::quiescent(); }

@@ -16,15 +16,6 @@
 #include <shootdown/env/time.hpp>
 #include <shootdown/sim/fiber.hpp>
 
-#if SHOOTDOWN_TSAN
-extern "C" {
-void AnnotateIgnoreReadsBegin(const char* file, int line);
-void AnnotateIgnoreReadsEnd(const char* file, int line);
-void AnnotateIgnoreWritesBegin(const char* file, int line);
-void AnnotateIgnoreWritesEnd(const char* file, int line);
-}
-#endif
-
 SHOOTDOWN_BEGIN
 namespace sim {
 
@@ -58,26 +49,9 @@ struct [[nodiscard]] run_report {
 
 namespace detail {
 
-/// Bookkeeping in here: plain words of one thread in the machine, but of many in ThreadSanitizer's eyes, which must look at
+/// The scheduler's state: plain words of one thread in the machine, but of many in ThreadSanitizer's eyes, which must look at
 /// the program under test and not at this. Never held across a switch.
-class bookkeeping {
- public:
-#if SHOOTDOWN_TSAN
-  bookkeeping() noexcept {
-    AnnotateIgnoreReadsBegin(__FILE__, __LINE__);
-    AnnotateIgnoreWritesBegin(__FILE__, __LINE__);
-  }
-  ~bookkeeping() noexcept {
-    AnnotateIgnoreWritesEnd(__FILE__, __LINE__);
-    AnnotateIgnoreReadsEnd(__FILE__, __LINE__);
-  }
-#else
-  bookkeeping() noexcept {}
-  ~bookkeeping() noexcept {}
-#endif
-  bookkeeping(const bookkeeping&) = delete;
-  bookkeeping& operator=(const bookkeeping&) = delete;
-};
+using bookkeeping = tsan_ignore;
 
 struct retired {
   retired* next{};
