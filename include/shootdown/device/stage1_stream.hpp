@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <type_traits>
+
+#include <shootdown/arch/cd.hpp>
+#include <shootdown/arch/ste.hpp>
+#include <shootdown/arch/types.hpp>
+#include <shootdown/env/backend.hpp>
+#include <shootdown/status.hpp>
+
+SHOOTDOWN_BEGIN
+namespace device {
+
+/// The translation tables that a stream is to walk: what a domain's owner knows about them.
+struct stage1_space {
+  bus_addr root{};                            ///< start level table
+  unsigned input_bits{48};                    ///< IOVA width, 25..48
+  granule page{granule::k4};
+  address_size output{address_size::bits48};  ///< IPS; at most IDR5.OAS
+};
+
+/// One stream of an SMMU that translates at stage 1: its context descriptors, and the callables that a domain's attach,
+/// detach and replace want (`writer`).
+///
+/// A move from one domain to another changes ASID and table pointer together, and the SMMU reads descriptors word by word.
+/// So the stream has two descriptors: the new translation goes into the one that the live STE does not name, and a single
+/// word of the STE then switches over. No transaction aborts in between, and none mixes old and new.
+///
+/// Life: open() before the first attach, close() after the last detach and before the SMMU's stop(). Context: control path,
+/// one caller at a time for one stream. Spec: IHI 0070 5.2, 5.4; the CD is invalidated after the switch, because until then
+/// the SMMU may fetch the old one again.
+///
+/// Sites: D1 relaxed, D2 release stores of descriptor words -> the SMMU's fetch through the STE
+template <class Smmu>
+class stage1_stream {
+ public:
+  using Env = typename Smmu::environment_type;
+
+  stage1_stream(Smmu& owner, stream_id sid) noexcept : owner_{owner}, sid_{sid} {}
+  stage1_stream(const stage1_stream&) = delete;
+  stage1_stream& operator=(const stage1_stream&) = delete;
+
+  /// Takes the memory of both descriptors. no_memory; already_present.
+  [[nodiscard]] status open() noexcept {
+    if (memory_) return errc::already_present;
+    memory_ = owner_.device().allocate_dma(2 * cd::bytes, 2 * cd::bytes);
+    return memory_ ? status{} : status{errc::no_memory};
+  }
+  void close() noexcept {
+    if (memory_) owner_.device().release_dma(memory_);
+    memory_ = {};
+  }
+
+  [[nodiscard]] stream_id id() const noexcept { return sid_; }
+
+  /// What `domain.attach(attachment, master, stream.writer(space), deadline)` takes. `Install` is the domain's request.
+  class entry_writer {
+   public:
+    template <class Install>
+    [[nodiscard]] status write_entry(const Install& i) const noexcept {
+      if (raw(i.pasid) != 0) return errc::unsupported;
+      if (i.what != std::remove_cvref_t<Install>::action::translate) return stream_->switch_to(ste::abort());
+      return stream_->translate(space_, asid{i.asid_tag.id});
+    }
+    /// The streams here have no ATC.
+    [[nodiscard]] status ats(bool on) const noexcept { return on ? status{errc::unsupported} : status{}; }
+
+   private:
+    friend class stage1_stream;
+    entry_writer(stage1_stream& s, const stage1_space& space) noexcept : stream_{&s}, space_{space} {}
+    stage1_stream* stream_;
+    stage1_space space_;
+  };
+  [[nodiscard]] entry_writer writer(const stage1_space& space) noexcept { return {*this, space}; }
+  /// For detach, which installs nothing.
+  [[nodiscard]] entry_writer writer() noexcept { return {*this, {}}; }
+
+ private:
+  static constexpr std::size_t cd_words = cd::bytes / 8;
+
+  [[nodiscard]] status translate(const stage1_space& space, asid as) noexcept {
+    if (!memory_) return errc::no_memory;
+    cd_stage1 want;
+    want.table = space.root;
+    want.tg = space.page;
+    want.input_bits = space.input_bits;
+    want.output = space.output;
+    want.as = as;
+    const result<cd> made = cd::stage1(want);
+    if (!made.ok()) return made.state();
+    const unsigned slot = spare_slot();
+    const bus_addr where{raw(memory_.bus) + slot * cd::bytes};
+    ste_stage1 s;
+    s.cd_table = where;
+    const result<ste> entry = ste::stage1(s);
+    if (!entry.ok()) return entry.state();
+    fill(slot, *made);
+    return switch_to(*entry);
+  }
+
+  /// The descriptor that the stream's STE does not name now.
+  [[nodiscard]] unsigned spare_slot() noexcept {
+    const result<ste> live = owner_.streams().read(sid_);
+    const bool first_in_use = live.ok() && live->has_stage1() && live->cd_table() == memory_.bus;
+    return first_in_use ? 1 : 0;
+  }
+
+  void fill(unsigned slot, const cd& value) noexcept {
+    typename Env::dma_word* const words = memory_.cpu + slot * cd_words;
+    for (std::size_t w = 1; w != cd_words; ++w) {
+      words[w].store(value.w[w], std::memory_order_relaxed);  // D1 relaxed: the SMMU reads none of them before the STE names this descriptor
+    }
+    words[0].store(value.w[0], std::memory_order_release);  // D2 release: pairs with the SMMU's fetch; V comes with the rest
+    Env::dma_publish(words, cd::bytes);
+  }
+
+  [[nodiscard]] status switch_to(const ste& e) noexcept {
+    if (const status s = owner_.write_stream(sid_, e); !s.ok()) return s;
+    return owner_.invalidate_context(sid_, substream_id{0});
+  }
+
+  Smmu& owner_;
+  stream_id sid_;
+  dma_span<Env> memory_{};
+};
+
+}  // namespace device
+SHOOTDOWN_END
