@@ -457,4 +457,47 @@ TEST(stage1_4k, a_walk_on_another_thread_finds_the_frame_as_it_was_before_the_ma
   EXPECT_TRUE(editor.destroy().ok());
 }
 
+/// Editors are independent of each other, and of who uses the pool besides.
+TEST(stage1_4k, two_editors_on_two_threads_share_a_small_pool) {
+  constexpr std::size_t pages = 14;
+  const auto words = std::make_unique<env::dma_word[]>(pages * 512);
+  std::vector<table::page_meta> meta(pages);
+  table::page_pool<env> pool{{words.get(), pages * 512, bus_addr{0x10000}}, meta};
+  std::atomic<unsigned> errors{0};
+  const auto work = [&](std::uint32_t seed) {
+    const auto expect = [&](bool good) {
+      if (!good) errors.fetch_add(1, std::memory_order_relaxed);  // S7 relaxed: read after join
+    };
+    table::stage1_4k<env> editor{pool};
+    expect(editor.create().ok());
+    std::mt19937 random{seed};
+    std::array<bool, 6> mapped{};
+    gather<> g;
+    for (int i = 0; i < 300; ++i) {
+      const std::uint64_t n = random() % mapped.size();
+      const iova va{n << 30};
+      if (!mapped[n]) {
+        const errc got = editor.map(va, bus_addr{n * k4}, k4, rw).code();
+        expect(got == errc::ok || got == errc::no_memory);
+        mapped[n] = got == errc::ok;
+      } else {
+        expect(editor.unmap(va, k4, g).ok());
+        mapped[n] = false;
+        if (random() % 2 == 0 || g.pieces().size() == g.max_pieces) editor.release(g);
+      }
+      for (std::uint64_t m = 0; m < mapped.size(); ++m) expect(editor.lookup(iova{m << 30}).ok() == mapped[m]);
+      if (i % 16 == 0) expect(editor.check_invariants());
+    }
+    editor.release(g);
+    expect(editor.check_invariants() && editor.destroy().ok());
+  };
+  std::thread other{work, 1u};
+  work(2u);
+  other.join();
+  EXPECT_EQ(errors.load(std::memory_order_relaxed), 0u);  // S8 relaxed: after join
+  EXPECT_EQ(env::take_failures(), 0u);
+  EXPECT_EQ(pool.available(), pages);
+  EXPECT_TRUE(pool.check_invariants());
+}
+
 }  // namespace
