@@ -244,8 +244,7 @@ TEST_F(list_test, pieces_follow_each_other_for_each_tag) {
 TEST_F(list_test, a_device_listed_twice_is_asked_once) {
   build({s1(p, 1), ats(p, 7), ats(p, 7), ats(p, 7, 2), ats(p, 7, 2), ats(p, 8)});
   ask({leaves(0x1000, 0x1000)});
-  EXPECT_EQ(trace(), (commands{nh_va(1, range(0x1000, 0, 0, 3)), sync_, atc(7, 0, 0x1000, 0), atc(7, 2, 0x1000, 0),
-                               atc(8, 0, 0x1000, 0)}));
+  EXPECT_EQ(trace(), (commands{nh_va(1, range(0x1000, 0, 0, 3)), sync_, atc(7, 0, 0x1000, 0), atc(7, 2, 0x1000, 0), atc(8, 0, 0x1000, 0)}));
 }
 TEST_F(list_test, a_duplicate_whose_first_copy_is_trash_is_still_asked) {
   build({ats(p, 7)});
@@ -346,8 +345,10 @@ TEST_F(list_test, random_lists_walk_alike_from_anywhere_and_in_parts) {
     plan_rules rules;
     rules.policy = static_cast<cover_policy>(below(3));
     rules.atc_spans = static_cast<std::uint8_t>(1 + below(4));
-    if (pieces.empty()) plan->prepare_everything();
-    else ASSERT_TRUE(plan->prepare(pieces, rules).ok());
+    if (pieces.empty())
+      plan->prepare_everything();
+    else
+      ASSERT_TRUE(plan->prepare(pieces, rules).ok());
     for (const auto& l : lists()) {
       const auto whole = walk(l);
       for (int k = 0; k != 20 && !whole.empty(); ++k) {

@@ -22,9 +22,7 @@ struct recorded_list {
   std::vector<shootdown::command> commands;
   shootdown::completion closing{};
   std::uint64_t order{};  // position among all lists of all ports of one test (see recording_port::clock)
-  friend bool operator==(const recorded_list& a, const recorded_list& b) {
-    return a.commands == b.commands && a.closing == b.closing;
-  }
+  friend bool operator==(const recorded_list& a, const recorded_list& b) { return a.commands == b.commands && a.closing == b.closing; }
 };
 
 /// The tag space of a recording port, and its judge. A tag is dirty from the moment a translation is installed with it (the
@@ -109,14 +107,14 @@ class recording_tags {
 class recording_port {
  public:
   struct knobs {
-    std::size_t full_tries{};            // the next n reservations find no room (each idle turn frees one)
-    bool always_full{};                  // no reservation ever finds room
-    std::size_t polls_to_complete{};     // a list completes after n polls of its ticket
-    bool never_complete{};               // no list completes
-    shootdown::errc submit_error{};      // submissions fail with this
-    shootdown::errc outcome{};           // lists settle with this
+    std::size_t full_tries{};                                        // the next n reservations find no room (each idle turn frees one)
+    bool always_full{};                                              // no reservation ever finds room
+    std::size_t polls_to_complete{};                                 // a list completes after n polls of its ticket
+    bool never_complete{};                                           // no list completes
+    shootdown::errc submit_error{};                                  // submissions fail with this
+    shootdown::errc outcome{};                                       // lists settle with this
     std::size_t fail_list{std::numeric_limits<std::size_t>::max()};  // only the list with this index settles with `outcome`
-    shootdown::opcode deaf_to{};         // commands with this opcode are lost before the device sees them
+    shootdown::opcode deaf_to{};                                     // commands with this opcode are lost before the device sees them
   };
 
   explicit recording_port(std::uint16_t instance, shootdown::port_features f = default_features()) noexcept
@@ -167,10 +165,12 @@ class recording_port {
     }
   }
   void idle(shootdown::deadline) noexcept {
-    const std::scoped_lock hold{mutex_};
-    ++idles_;
-    if (knobs_.full_tries != 0) --knobs_.full_tries;
-    if (on_idle) on_idle();
+    {
+      const std::scoped_lock hold{mutex_};
+      ++idles_;
+      if (knobs_.full_tries != 0) --knobs_.full_tries;
+    }
+    if (on_idle) on_idle();  // may switch fibers: not under the mutex
   }
   [[nodiscard]] const shootdown::port_features& features() const noexcept { return features_; }
   [[nodiscard]] shootdown::instance_id instance() const noexcept { return shootdown::instance_id{instance_}; }
@@ -181,9 +181,15 @@ class recording_port {
   knobs& control() { return knobs_; }
   void set_max_list(std::uint32_t n) { max_list_ = n; }
   /// After n more accepted lists: the ring is full for `tries` tries / the queue is reset / submissions fail with `e`.
-  void fill_after(std::uint64_t n, std::size_t tries) { at_accept(n, [this, tries] { knobs_.full_tries = tries; }); }
-  void reset_after(std::uint64_t n) { at_accept(n, [this] { ++generation_; }); }
-  void refuse_after(std::uint64_t n, shootdown::errc e) { at_accept(n, [this, e] { knobs_.submit_error = e; }); }
+  void fill_after(std::uint64_t n, std::size_t tries) {
+    at_accept(n, [this, tries] { knobs_.full_tries = tries; });
+  }
+  void reset_after(std::uint64_t n) {
+    at_accept(n, [this] { ++generation_; });
+  }
+  void refuse_after(std::uint64_t n, shootdown::errc e) {
+    at_accept(n, [this, e] { knobs_.submit_error = e; });
+  }
   /// Tickets in the order in which they were settled, as the caller presented them.
   std::vector<shootdown::ticket> settled() {
     const std::scoped_lock hold{mutex_};
@@ -218,6 +224,7 @@ class recording_port {
   std::size_t idles() const { return idles_; }
   std::function<void(const recorded_list&)> on_list;  // each accepted list, under the port's mutex
   std::function<void()> on_idle;
+  std::function<void(const std::vector<shootdown::command>&)> on_settled;  // commands of a list that completed with ok
 
  private:
   template <shootdown::command_list L>
@@ -241,13 +248,21 @@ class recording_port {
     t.end = shootdown::seq64{next_};
     t.awaits = r.closing == shootdown::completion::sync;
     if (t.awaits) ++unsettled_;
-    submitted_at_[shootdown::value(t.end)] = {knobs_.polls_to_complete, accepted_, pending_flushes(r)};
+    submitted_at_[shootdown::value(t.end)] = {knobs_.polls_to_complete, accepted_, pending_flushes(r), heard(r)};
     t.generation = generation_;
     ++accepted_;
     if (const auto it = at_accept_.find(accepted_); it != at_accept_.end()) it->second();
     if (on_list) on_list(r);
     if (keep_) lists_.push_back(std::move(r));
     return t;
+  }
+  std::vector<shootdown::command> heard(const recorded_list& r) const {
+    std::vector<shootdown::command> c;
+    if (!on_settled) return c;
+    for (const auto& x : r.commands) {
+      if (shootdown::opcode_of(x) != knobs_.deaf_to) c.push_back(x);
+    }
+    return c;
   }
   void at_accept(std::uint64_t n, std::function<void()> f) { at_accept_[accepted_ + n] = std::move(f); }
   std::vector<shootdown::tag> pending_flushes(const recorded_list& r) {
@@ -286,6 +301,7 @@ class recording_port {
     if (keep_) settled_.push_back(t);
     if (e == shootdown::errc::ok) {
       for (const auto& g : p.flushes) tags_.flushed(g);
+      if (on_settled) on_settled(p.commands);
     }
     submitted_at_.erase(shootdown::value(t.end));
     return e;
@@ -305,6 +321,7 @@ class recording_port {
     std::size_t polls_left{};
     std::uint64_t index{};
     std::vector<shootdown::tag> flushes;
+    std::vector<shootdown::command> commands;  // what the device will have seen; only for on_settled
   };
   std::mutex mutex_;
   std::uint16_t instance_;

@@ -104,7 +104,7 @@ class entry_array : public Env::rcu::head {
       }
       if (l->live()) kept = static_cast<std::uint32_t>(l - entries_) + 1;
     });
-    trash_ -= count() - kept;  // all behind the last live entry is trash, counted when it died
+    trash_ -= count() - kept;                       // all behind the last live entry is trash, counted when it died
     count_.store(kept, std::memory_order_relaxed);  // S2 relaxed: a reader with the old length meets trash and skips it
     return {};
   }

@@ -29,14 +29,14 @@ enum class translation_stage : std::uint8_t { one, two };
 /// What a domain is, fixed for its life.
 struct domain_options {
   translation_stage stage{translation_stage::one};
-  bool nesting_parent{};                    ///< stage 2 below a guest's stage 1
-  granule page{granule::k4};                ///< granule of its tables
-  std::uint8_t address_bits{48};            ///< input address width
+  bool nesting_parent{};          ///< stage 2 below a guest's stage 1
+  granule page{granule::k4};      ///< granule of its tables
+  std::uint8_t address_bits{48};  ///< input address width
   cover_policy policy{cover_policy::exact};
-  std::uint32_t entry_limit{};              ///< see plan_rules
-  std::uint32_t command_limit{};            ///< see plan_rules
-  std::uint8_t atc_spans{1};                ///< see plan_rules
-  std::uint32_t number{};                   ///< of this domain, unique among domains between which replace() moves masters
+  std::uint32_t entry_limit{};    ///< see plan_rules
+  std::uint32_t command_limit{};  ///< see plan_rules
+  std::uint8_t atc_spans{1};      ///< see plan_rules
+  std::uint32_t number{};         ///< of this domain, unique among domains between which replace() moves masters
 };
 
 /// A set of translations shared by masters on any number of SMMU instances, and the one place from which they are
@@ -334,8 +334,10 @@ class domain {
   [[nodiscard]] static bool overlap(std::span<const stream_id> a, std::span<const stream_id> b) noexcept {
     for (std::size_t i = 0, j = 0; i != a.size() && j != b.size();) {
       if (a[i] == b[j]) return true;
-      if (raw(a[i]) < raw(b[j])) ++i;
-      else ++j;
+      if (raw(a[i]) < raw(b[j]))
+        ++i;
+      else
+        ++j;
     }
     return false;
   }
@@ -362,9 +364,9 @@ class domain {
     const result<array_t*> next = array_t::merge(current(), {&right, 1});
     if (!next.ok()) return next.state();
     publish(*next);
-    // S3 full fence: pairs with invalidation S1 (store-load). Either an invalidation reads the array published here, or its
-    // page-table stores are visible to every walk that starts from the STE written after this point.
-    Env::full_fence();
+    // Either an invalidation reads the array published here, or its page-table stores are visible to every walk that starts
+    // from the STE written after this point.
+    Env::full_fence();  // S3 full fence: pairs with invalidation's S1 (store-load)
     Env::trace::event(trace_point::attach, raw(right.spec.instance), right.spec.id());
     return {};
   }
@@ -382,8 +384,10 @@ class domain {
     }
     if (right.live()) return {};
     const status flushed = flush(right.spec, d);
-    if (flushed.ok()) right.spec.port->tags().release(tag_of(right.spec));
-    else right.spec.port->tags().retire(tag_of(right.spec));
+    if (flushed.ok())
+      right.spec.port->tags().release(tag_of(right.spec));
+    else
+      right.spec.port->tags().retire(tag_of(right.spec));
     return flushed;
   }
   /// Readers skip the tag from now on, so what is cached under it must go before it may name something else.
@@ -414,8 +418,8 @@ class domain {
   const domain_options options_;
   typename Env::mutex mutex_;
   typename invalidation_t::slot_t slot_;
-  attachment_t* first_{};      // under mutex_
-  std::uint64_t pinned_{};     // under mutex_: users that faults left behind
+  attachment_t* first_{};   // under mutex_
+  std::uint64_t pinned_{};  // under mutex_: users that faults left behind
 };
 
 SHOOTDOWN_END

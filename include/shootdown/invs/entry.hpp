@@ -46,14 +46,14 @@ struct entry_key {
 template <command_port Port>
 struct entry_spec {
   Port* port{};
-  std::uint64_t tag_word{};    ///< dw0 of the sized command without its operand: opcode and tag
-  instance_id instance{};      ///< port->instance(), kept here because the order of an array must not chase pointers
+  std::uint64_t tag_word{};  ///< dw0 of the sized command without its operand: opcode and tag
+  instance_id instance{};    ///< port->instance(), kept here because the order of an array must not chase pointers
   entry_type type{};
-  opcode whole{};              ///< opcode for "everything under this tag"
-  bool range_invalidation{};   ///< IDR3.RIL of the instance
-  bool wide_scale{};           ///< IDR5.DS of the instance
-  granule page{granule::k4};   ///< TLB tags: granule of the domain's tables, its smallest page
-  std::uint8_t stu{};          ///< device caches: smallest translation unit, 4 KiB << stu
+  opcode whole{};             ///< opcode for "everything under this tag"
+  bool range_invalidation{};  ///< IDR3.RIL of the instance
+  bool wide_scale{};          ///< IDR5.DS of the instance
+  granule page{granule::k4};  ///< TLB tags: granule of the domain's tables, its smallest page
+  std::uint8_t stu{};         ///< device caches: smallest translation unit, 4 KiB << stu
 
   /// A stage-1 address space. E2H instances keep theirs in the EL2-E2H regime.
   [[nodiscard]] static constexpr result<entry_spec> stage1(Port& p, asid as, granule g) noexcept {

@@ -95,6 +95,7 @@ class fan_out {
   struct lane {
     enum class stage : std::uint8_t { sending, waiting, done };
     list_t list{};
+    list_part<list_t> part{};  // the last one handed over: it outlives the ticket, as a port may walk it again
     ticket t{};
     std::uint32_t sent{};  // commands of the list handed over
     stage at{stage::done};
@@ -115,7 +116,8 @@ class fan_out {
     const std::uint32_t most = std::max(l.list.port().max_list(), 2u) - 1;  // room for the SYNC that ends each part
     while (l.sent != size) {
       const std::uint32_t n = std::min(most, size - l.sent);
-      const result<ticket> r = submit(list_part<list_t>{l.list, l.sent, n});
+      l.part = {l.list, l.sent, n};
+      const result<ticket> r = submit(l.part);
       if (!r.ok()) {
         if (r.code() == errc::would_block || r.code() == errc::timed_out) return false;
         conclude(l, r.state());

@@ -68,9 +68,7 @@ class instance_list {
   [[nodiscard]] std::uint32_t size() const noexcept { return atc_begin() + atc_size(); }
   [[nodiscard]] completion closing() const noexcept { return completion::sync; }
   /// Position of the first device-cache command; size() without any.
-  [[nodiscard]] std::uint32_t atc_begin() const noexcept {
-    return tlb_size() + first_sync() + clears_ + (second_sync() ? 1u : 0u);
-  }
+  [[nodiscard]] std::uint32_t atc_begin() const noexcept { return tlb_size() + first_sync() + clears_ + (second_sync() ? 1u : 0u); }
 
   template <class Sink>
   void emit(std::uint32_t first, std::uint32_t n, Sink&& sink) const noexcept {
@@ -138,8 +136,10 @@ class instance_list {
     for (std::uint32_t at = from % each, left = to - from; left != 0; m &= m - 1, at = 0) {
       const entry_spec<Port>& e = at_bit(m);
       const std::uint32_t here = std::min(left, each - at);
-      if (operands_->whole_tag()) sink(command{e.whole_word(), 0});
-      else operands_->each(at, here, [&](tlbi_operand o) noexcept { sink(stamp(e.tag_word, o)); });
+      if (operands_->whole_tag())
+        sink(command{e.whole_word(), 0});
+      else
+        operands_->each(at, here, [&](tlbi_operand o) noexcept { sink(stamp(e.tag_word, o)); });
       left -= here;
     }
   }
@@ -169,8 +169,12 @@ class instance_list {
 template <class List>
 class list_part {
  public:
+  list_part() noexcept = default;
   list_part(const List& whole, std::uint32_t first, std::uint32_t count) noexcept
-      : whole_{&whole}, first_{first}, count_{count}, last_{first + count == whole.size()},
+      : whole_{&whole},
+        first_{first},
+        count_{count},
+        last_{first + count == whole.size()},
         barrier_{!last_ && first + count > whole.atc_begin()} {}
   [[nodiscard]] std::uint32_t size() const noexcept { return count_ + (barrier_ ? 1u : 0u); }
   [[nodiscard]] completion closing() const noexcept { return last_ ? completion::sync : completion::none; }
@@ -182,11 +186,11 @@ class list_part {
   }
 
  private:
-  const List* whole_;
-  std::uint32_t first_;
-  std::uint32_t count_;
-  bool last_;
-  bool barrier_;
+  const List* whole_{};
+  std::uint32_t first_{};
+  std::uint32_t count_{};
+  bool last_{};
+  bool barrier_{};
 };
 
 SHOOTDOWN_END

@@ -67,16 +67,18 @@ class invalidation {
       outcome_ = s;
       return;
     }
-    // S1 full fence: closes the store-load race "page table changed here, array pointer read here" against "array published,
-    // STE written" in domain (S3 there). Without it this thread could read the array from before an attach while the
-    // SMMU, already using the new STE, still reads and keeps the old page-table entry, which nobody would then invalidate.
-    Env::full_fence();
+    // Closes the store-load race "page table changed here, array pointer read here" against "array published, STE written" in
+    // domain. Without it this thread could read the array from before an attach while the SMMU, already using the new STE,
+    // still reads and keeps the old page-table entry, which nobody would then invalidate.
+    Env::full_fence();  // S1 full fence: pairs with domain's S3
     ::new (static_cast<void*>(guard_)) guard_t{};
     guarded_ = true;
     array_ = Env::rcu::dereference(slot);  // S2 acquire: pairs with the release store of domain's S2; entries before pointer
     if (array_ != nullptr) count_ = array_->count();
-    if (refill()) lanes_.send(d);
-    else leave();
+    if (refill())
+      lanes_.send(d);
+    else
+      leave();
   }
 
   /// Next window of lists. False when no list is left.
@@ -95,8 +97,10 @@ class invalidation {
     while (guarded_) {
       if (!lanes_.settle(d)) return errc::timed_out;
       lanes_.collect(outcome_);
-      if (!refill()) leave();
-      else lanes_.send(d);
+      if (!refill())
+        leave();
+      else
+        lanes_.send(d);
     }
     return outcome_;
   }

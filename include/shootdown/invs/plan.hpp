@@ -26,12 +26,12 @@ struct invalidation_limits {
 
 /// How a domain wants its pieces turned into commands.
 struct plan_rules {
-  granule page{granule::k4};                 ///< of the domain's tables; other granules are refused
-  std::uint8_t address_bits{48};             ///< input address width of the domain
+  granule page{granule::k4};      ///< of the domain's tables; other granules are refused
+  std::uint8_t address_bits{48};  ///< input address width of the domain
   cover_policy policy{cover_policy::exact};
-  std::uint32_t entry_limit{};               ///< without RIL, a piece with this many entries takes the whole tag; 0: a table page
-  std::uint32_t command_limit{};             ///< more commands than this for one tag take the whole tag; 0: no limit
-  std::uint8_t atc_spans{1};                 ///< at most this many ATC_INVs for a piece and device, 1..4
+  std::uint32_t entry_limit{};    ///< without RIL, a piece with this many entries takes the whole tag; 0: a table page
+  std::uint32_t command_limit{};  ///< more commands than this for one tag take the whole tag; 0: no limit
+  std::uint8_t atc_spans{1};      ///< at most this many ATC_INVs for a piece and device, 1..4
 };
 
 /// One request, prepared once for all its targets: its pieces, and per class of SMMUs with equal range abilities the
