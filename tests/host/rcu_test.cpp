@@ -223,21 +223,23 @@ TEST(host_rcu_death_test, misuse_ends_the_process_with_its_reason) {
 enum class grace { none, synchronize, retire };
 void update_after_reader(grace how) {
   const thread_scope scope;
-  static object o;
+  struct watched : rcu::head {
+    volatile std::uint64_t number{};  // volatile: the optimiser must not find out that nobody uses it
+  };
+  static watched o;
   static std::atomic<int> step{0};
-  static std::atomic<std::uint64_t> sink{0};
   std::thread reader{[] {
     const thread_scope readers_scope;
     {
       const rcu::guard g;
-      sink.store(o.number, std::memory_order_relaxed);
+      (void)o.number;
     }
     step.store(1, std::memory_order_relaxed);
     while (step.load(std::memory_order_relaxed) != 2) std::this_thread::yield();
   }};
   while (step.load(std::memory_order_relaxed) != 1) std::this_thread::yield();
   if (how == grace::synchronize) rcu::synchronize();
-  if (how == grace::retire) rcu::retire(o, [](rcu::head* h) noexcept { static_cast<object*>(h)->number = 1; });
+  if (how == grace::retire) rcu::retire(o, [](rcu::head* h) noexcept { static_cast<watched*>(h)->number = 1; });
   else o.number = 1;
   step.store(2, std::memory_order_relaxed);
   reader.join();

@@ -26,6 +26,7 @@ struct run_options {
   std::uint64_t step_limit{2'000'000};    ///< switch points passed before the run is given up
   nanoseconds tick{1};                    ///< virtual time per switch point
   std::size_t stack_bytes{256u * 1024u};  ///< of each fiber; sanitizers need more than the code itself
+  bool switches_order{};                  ///< ThreadSanitizer only: true hides races between tasks (tests with plain shared words)
 };
 
 /// How a run ended.
@@ -148,14 +149,19 @@ inline void suspend(world& w) noexcept {
   f->suspend();
 }
 
+/// One step of virtual time.
+inline void step(world& w) noexcept {
+  ++w.report.steps;
+  w.clock = instant{since_epoch(w.clock) + count(w.options.tick)};
+}
+
 /// A place where another fiber may take over. `give_way`: it does if there is one.
 inline void switch_point(bool give_way = false) noexcept {
   if (running_world == nullptr) return;
   world& w = *running_world;
   {
     const bookkeeping quiet;
-    ++w.report.steps;
-    w.clock = instant{since_epoch(w.clock) + count(w.options.tick)};
+    step(w);
     if (!give_way && w.slice > 1 && w.report.steps < w.options.step_limit) {
       --w.slice;
       return;
@@ -164,20 +170,29 @@ inline void switch_point(bool give_way = false) noexcept {
   suspend(w);
 }
 
-/// Waits until `ready()` or until `wake`. Outside of a run nobody could make it ready: false at once if it is not.
+/// Parks the current flow until `ready()` holds or `wake` has come.
 template <class Ready>
-bool wait_until(Ready ready, instant wake = instant{~std::uint64_t{0}}) noexcept {
-  if (running_world == nullptr) return ready();
-  world& w = *running_world;
+void park(world& w, Ready& ready, instant wake) noexcept {
   {
     const bookkeeping quiet;
-    ++w.report.steps;
-    w.clock = instant{since_epoch(w.clock) + count(w.options.tick)};
     w.current->ready = [](void* p) { return (*static_cast<Ready*>(p))(); };
     w.current->ready_argument = &ready;
     w.current->wake = wake;
   }
   suspend(w);
+}
+
+/// A switch point that waits until `ready()` or until `wake`; says whether it is ready. Outside of a run nobody could make it.
+template <class Ready>
+bool wait_until(Ready ready, instant wake = instant{~std::uint64_t{0}}) noexcept {
+  if (running_world != nullptr) {
+    world& w = *running_world;
+    {
+      const bookkeeping quiet;
+      step(w);
+    }
+    park(w, ready, wake);
+  }
   const bookkeeping quiet;
   return ready();
 }
@@ -189,7 +204,8 @@ inline void reclaim(world& w) noexcept {
       const bookkeeping quiet;
       if (w.stopping && w.first == nullptr) return;
     }
-    wait_until([&w] { return w.callback_due() || (w.stopping && w.first == nullptr); });
+    auto something = [&w] { return w.callback_due() || (w.stopping && w.first == nullptr); };
+    park(w, something, deadline::never().at);  // no switch point: an idle reclaimer takes no time
   }
 }
 
@@ -202,6 +218,8 @@ inline void reclaim(world& w) noexcept {
 ///
 /// Flow i is CPU i; one more, the reclaimer, runs the callbacks of retired objects as early as the guards allow.
 /// Time is virtual: it moves by `tick` at each switch point, and jumps when everybody sleeps.
+/// ThreadSanitizer takes the tasks for threads and reports their races (see fiber); words of the test itself that several
+/// tasks share must be atomic, or options.switches_order set.
 /// Context: a thread, not inside a run; runs on several threads do not see each other. Tasks must not let exceptions out.
 struct round_robin {
   using task = std::function<void()>;
@@ -233,7 +251,8 @@ struct round_robin {
     auto f = std::make_unique<detail::flow>();
     f->index = static_cast<unsigned>(w.flows.size());
     f->work = std::move(work);
-    f->stack = std::make_unique<fiber>(w.options.stack_bytes, &enter, f.get(), fiber::switching::orders_nothing);
+    const auto switching = w.options.switches_order ? fiber::switching::orders : fiber::switching::orders_nothing;
+    f->stack = std::make_unique<fiber>(w.options.stack_bytes, &enter, f.get(), switching);
     w.flows.push_back(std::move(f));
   }
   static void enter(void* p) noexcept {
