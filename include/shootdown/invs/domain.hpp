@@ -249,7 +249,9 @@ class domain {
     while (!pieces.empty()) {
       const std::size_t n = pieces.size() < L.pieces ? pieces.size() : L.pieces;
       invalidation_t i = begin(pieces.first(n), d);
-      worst.merge(complete(i, d));
+      const status s = complete(i, d);
+      worst.merge(s);
+      if (s.code() == errc::timed_out) break;  // the caller has to ask again anyway
       pieces = pieces.subspan(n);
     }
     return worst;
