@@ -60,8 +60,53 @@ sd::result<sd::cover> instantiate_cover(const sd::range_piece& p, const sd::cove
 // table
 template class sd::table::page_pool<env>;
 template class sd::table::stage1_4k<env>;
-sd::status instantiate_unmap(sd::table::stage1_4k<env>& t, sd::gather<8>& g) {
-  sd::status s = t.unmap(sd::iova{0x1000}, 0x1000, g);
-  t.release(g);
-  return s;
+
+// queue
+template class sd::queue::command_queue<env, board_image::window, sd::queue::locked>;
+template class sd::queue::command_queue<env, board_image::window, sd::queue::owner_cas>;
+
+// device
+using smmu = sd::device::smmu<env, board_image::window, sd::queue::owner_cas>;
+using plain_smmu = sd::device::smmu<env, board_image::window, sd::queue::locked>;
+template class sd::device::smmu<env, board_image::window, sd::queue::owner_cas>;
+template class sd::device::smmu<env, board_image::window, sd::queue::locked>;
+template class sd::device::stage1_stream<smmu>;
+sd::device::event_report instantiate_events(smmu& s) {
+  return s.service_events([](const auto&) noexcept {});
 }
+
+// invs
+template class sd::domain<env, smmu>;
+template class sd::domain<env, plain_smmu>;
+
+/// A master's whole life: every function template of the control path and of the hot path.
+sd::status instantiate_life(sd::domain<env, smmu>& d, smmu& s, sd::table::stage1_4k<env>& t, const sd::master<smmu>& m, sd::deadline until) {
+  sd::device::stage1_stream<smmu> stream{s, sd::stream_id{8}};
+  sd::attachment<env, smmu> joined;
+  sd::status worst = stream.open();
+  worst.merge(d.attach(joined, m, stream.writer({.root = t.root()}), until));
+  sd::gather<8> pieces;
+  worst.merge(t.map(sd::iova{0x1000}, sd::bus_addr{0x2000}, 0x1000, {}));
+  worst.merge(t.unmap(sd::iova{0x1000}, 0x1000, pieces));
+  worst.merge(d.invalidate(pieces, until));
+  t.release(pieces);
+  worst.merge(d.detach(joined, stream.writer({}), until));
+  stream.close();
+  return worst;
+}
+
+// emu
+namespace board_image {
+struct no_memory {
+  sd::result<std::uint64_t> load64(sd::bus_addr) noexcept { return sd::errc::out_of_range; }
+  sd::status store64(sd::bus_addr, std::uint64_t) noexcept { return sd::errc::out_of_range; }
+  sd::status store_low32(sd::bus_addr, std::uint32_t) noexcept { return sd::errc::out_of_range; }
+};
+struct no_cache {
+  void execute(const sd::command&) noexcept {}
+  sd::emu::sync_verdict sync(sd::instant) noexcept { return sd::emu::sync_verdict::done; }
+  void smmu_enabled(bool) noexcept {}
+  void commands_rejected(const sd::command&, sd::errc) noexcept {}
+};
+}  // namespace board_image
+template class sd::emu::front_end<env, board_image::no_memory, board_image::no_cache>;
