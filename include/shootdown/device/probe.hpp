@@ -22,12 +22,14 @@ struct identity {
   bool hyp{};                      ///< EL2 commands exist, so bring-up must also invalidate EL2
   bool two_level_streams{};        ///< IDR0.ST_LEVEL
   bool pri{};                      ///< IDR0.PRI
+  bool can_stall{};                ///< faults may stall, so STE.S1STALLD exists and says that they must not
   std::uint32_t iidr{};            ///< implementer and revision, for errata
 };
 
 /// Decodes ID registers. Spec: IHI 0070 6.3.1 to 6.3.7. Any context, no side effects.
 /// unsupported: no stage at all, no AArch64 tables, big-endian tables only, preset or register-relative queues or tables,
-///   no granule, SIDSIZE above 32, a command queue that cannot hold a command and its SYNC.
+///   no granule, SIDSIZE above 32, a command queue that cannot hold a command and its SYNC,
+///   faults that always stall.
 [[nodiscard]] constexpr result<identity> decode_identity(std::uint32_t idr0, std::uint32_t idr1, std::uint32_t idr3, std::uint32_t idr5,
                                                          std::uint32_t iidr) noexcept {
   constexpr unsigned ttf_aarch64 = 2, ttendian_big = 3, queue_log2_architectural = 19, sid_bits_max = 32;
@@ -41,6 +43,8 @@ struct identity {
   if ((static_cast<unsigned>(idr0::ttf::get(idr0)) & ttf_aarch64) == 0) return errc::unsupported;
   if (static_cast<unsigned>(idr0::ttendian::get(idr0)) == ttendian_big) return errc::unsupported;
   if (idr1::rel::get(idr1) || idr1::queues_preset::get(idr1) || idr1::tables_preset::get(idr1)) return errc::unsupported;
+
+  if (idr0::stall::get(idr0) == stall_model::stall_forced) return errc::unsupported;
 
   f.coherent = idr0::cohacc::get(idr0);
   f.ats = idr0::ats::get(idr0);
@@ -66,6 +70,7 @@ struct identity {
   id.sev = idr0::sev::get(idr0);
   id.hyp = idr0::hyp::get(idr0);
   id.pri = idr0::pri::get(idr0);
+  id.can_stall = idr0::stall::get(idr0) == stall_model::stall_and_terminate;
   id.two_level_streams = static_cast<unsigned>(idr0::st_level::get(idr0)) == 1;
   id.iidr = iidr;
   return id;

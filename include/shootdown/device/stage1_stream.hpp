@@ -29,9 +29,13 @@ struct stage1_space {
 /// So the stream has two descriptors: the new translation goes into the one that the live STE does not name, and a single
 /// word of the STE then switches over. No transaction aborts in between, and none mixes old and new.
 ///
-/// Life: open() before the first attach, close() after the last detach and before the SMMU's stop(). Context: control path,
-/// one caller at a time for one stream. Spec: IHI 0070 5.2, 5.4; the CD is invalidated after the switch, because until then
-/// the SMMU may fetch the old one again.
+/// The stream remembers what it installed last: if a replace fails half way, the domain asks for the old tag again, and the
+/// old tables must come with it. After a failed change nobody knows which descriptor the SMMU uses; the next one therefore
+/// makes the stream abort first, and close() keeps the memory until the SMMU has been stopped.
+///
+/// Life: open() before the first attach, close() after the last detach; where that failed, after the SMMU's stop(). Context:
+/// control path, one caller at a time for one stream. Spec: IHI 0070 5.2, 5.4; the CD is invalidated after the switch, because
+/// until then the SMMU may fetch the old one again.
 ///
 /// Sites: D1 relaxed, D2 release stores of descriptor words -> the SMMU's fetch through the STE
 template <class Smmu>
@@ -49,9 +53,12 @@ class stage1_stream {
     memory_ = owner_.device().allocate_dma(2 * cd::bytes, 2 * cd::bytes);
     return memory_ ? status{} : status{errc::no_memory};
   }
+  /// Gives the memory back, unless the SMMU may still use it: then it is dropped for good.
   void close() noexcept {
-    if (memory_) owner_.device().release_dma(memory_);
+    if (memory_ && (!doubtful_ || !owner_.started())) owner_.device().release_dma(memory_);
     memory_ = {};
+    installed_ = {};
+    doubtful_ = false;
   }
 
   [[nodiscard]] stream_id id() const noexcept { return sid_; }
@@ -61,9 +68,9 @@ class stage1_stream {
    public:
     template <class Install>
     [[nodiscard]] status write_entry(const Install& i) const noexcept {
-      if (raw(i.pasid) != 0) return errc::unsupported;
-      if (i.what != std::remove_cvref_t<Install>::action::translate) return stream_->switch_to(ste::abort());
-      return stream_->translate(space_, asid{i.asid_tag.id});
+      const bool translate = i.what == std::remove_cvref_t<Install>::action::translate;
+      if (raw(i.pasid) != 0) return translate ? status{errc::unsupported} : status{};  // such transactions abort here anyway
+      return translate ? stream_->translate(space_, asid{i.asid_tag.id}) : stream_->block();
     }
     /// The streams here have no ATC.
     [[nodiscard]] status ats(bool on) const noexcept { return on ? status{errc::unsupported} : status{}; }
@@ -81,8 +88,15 @@ class stage1_stream {
  private:
   static constexpr std::size_t cd_words = cd::bytes / 8;
 
-  [[nodiscard]] status translate(const stage1_space& space, asid as) noexcept {
+  struct installation {
+    asid as{};  // 0: none
+    stage1_space space{};
+  };
+
+  [[nodiscard]] status translate(const stage1_space& asked, asid as) noexcept {
     if (!memory_) return errc::no_memory;
+    if (!owner_.has_stream(sid_)) return errc::out_of_range;
+    const stage1_space space = raw(as) != 0 && as == installed_.as ? installed_.space : asked;  // back to where it was
     cd_stage1 want;
     want.table = space.root;
     want.tg = space.page;
@@ -91,14 +105,25 @@ class stage1_stream {
     want.as = as;
     const result<cd> made = cd::stage1(want);
     if (!made.ok()) return made.state();
+    if (doubtful_) {
+      if (const status s = switch_to(ste::abort()); !s.ok()) return s;
+    }
     const unsigned slot = spare_slot();
-    const bus_addr where{raw(memory_.bus) + slot * cd::bytes};
     ste_stage1 s;
-    s.cd_table = where;
+    s.cd_table = bus_addr{raw(memory_.bus) + slot * cd::bytes};
+    s.no_stall = owner_.id().can_stall;  // elsewhere the bit is reserved, and an SMMU may call the entry bad for it
     const result<ste> entry = ste::stage1(s);
     if (!entry.ok()) return entry.state();
     fill(slot, *made);
-    return switch_to(*entry);
+    const status done = switch_to(*entry);
+    if (done.ok()) installed_ = {as, space};
+    return done;
+  }
+
+  /// A stream without an entry in the table aborts by itself.
+  [[nodiscard]] status block() noexcept {
+    installed_ = {};
+    return owner_.has_stream(sid_) ? switch_to(ste::abort()) : status{};
   }
 
   /// The descriptor that the stream's STE does not name now.
@@ -118,13 +143,18 @@ class stage1_stream {
   }
 
   [[nodiscard]] status switch_to(const ste& e) noexcept {
+    doubtful_ = true;
     if (const status s = owner_.write_stream(sid_, e); !s.ok()) return s;
-    return owner_.invalidate_context(sid_, substream_id{0});
+    if (const status s = owner_.invalidate_context(sid_, substream_id{0}); !s.ok()) return s;
+    doubtful_ = false;
+    return {};
   }
 
   Smmu& owner_;
   stream_id sid_;
   dma_span<Env> memory_{};
+  installation installed_{};  ///< what the SMMU was last known to use
+  bool doubtful_{};           ///< a change failed: old or new, and nobody knows
 };
 
 }  // namespace device
