@@ -138,7 +138,8 @@ TEST(command, every_field_value_survives_encode_and_decode) {
     ASSERT_EQ(cmd::tlbi_s2_ipa::decode(s2.encode()), s2);
     const cmd::atc_inv atc{s, ss, flag, !flag, static_cast<std::uint8_t>(random() & 63), page};
     ASSERT_EQ(cmd::atc_inv::decode(atc.encode()), atc);
-    const cmd::pri_resp pri{s, ss, flag, static_cast<std::uint16_t>(random() & 0x1ff), cmd::pri_response{static_cast<std::uint8_t>(random() % 3)}};
+    const cmd::pri_resp pri{s, ss, flag, static_cast<std::uint16_t>(random() & 0x1ff),
+                            cmd::pri_response{static_cast<std::uint8_t>(random() % 3)}};
     ASSERT_EQ(cmd::pri_resp::decode(pri.encode()), pri);
     const cmd::resume res{s, static_cast<std::uint16_t>(random()), cmd::resume_action{static_cast<std::uint8_t>(random() % 3)}};
     ASSERT_EQ(cmd::resume::decode(res.encode()), res);
@@ -159,13 +160,15 @@ TEST(command, visit_names_the_type_of_each_opcode) {
       }
     });
     EXPECT_TRUE(ok) << op;
-    named += visit(command{op, 0}, [](const auto& typed) { return std::is_same_v<std::decay_t<decltype(typed)>, cmd::reserved> ? 0u : 1u; });
+    named +=
+        visit(command{op, 0}, [](const auto& typed) { return std::is_same_v<std::decay_t<decltype(typed)>, cmd::reserved> ? 0u : 1u; });
   }
   EXPECT_EQ(named, 34u) << "commands of the opcode map";
 }
 
 TEST(command, the_never_legal_tlbi_form_is_handed_out_as_reserved) {
-  for (const opcode op : {opcode::tlbi_nh_va, opcode::tlbi_nh_vaa, opcode::tlbi_el2_va, opcode::tlbi_el2_vaa, opcode::tlbi_s2_ipa, opcode::tlbi_el3_va}) {
+  for (const opcode op :
+       {opcode::tlbi_nh_va, opcode::tlbi_nh_vaa, opcode::tlbi_el2_va, opcode::tlbi_el2_vaa, opcode::tlbi_s2_ipa, opcode::tlbi_el3_va}) {
     for (std::uint64_t tg = 1; tg <= 3; ++tg) {
       const command c{opcode_f::put(op) | (std::uint64_t{3} << 48), tlbi_operand::tg_f::put(static_cast<unsigned>(tg)) | 0x5000 | 1};
       EXPECT_TRUE(visit(c, [](const auto& typed) { return std::is_same_v<std::decay_t<decltype(typed)>, cmd::reserved>; }));

@@ -38,8 +38,13 @@ TEST(descriptor, a_leaf_gives_back_what_it_was_made_of) {
       for (unsigned turn = 0; turn != 2'000; ++turn) {
         const std::uint64_t size = std::uint64_t{1} << level_shift(g, level);
         const bus_addr out{random() & output_mask & ~(size - 1)};
-        const leaf_attributes a{static_cast<std::uint8_t>(random() & 7), (random() & 1) != 0, (random() & 1) != 0,
-                                shareability::outer,                     (random() & 1) != 0, (random() & 1) != 0, (random() & 1) != 0};
+        const leaf_attributes a{static_cast<std::uint8_t>(random() & 7),
+                                (random() & 1) != 0,
+                                (random() & 1) != 0,
+                                shareability::outer,
+                                (random() & 1) != 0,
+                                (random() & 1) != 0,
+                                (random() & 1) != 0};
         const auto d = descriptor::leaf(g, level, out, a);
         ASSERT_TRUE(d.ok());
         ASSERT_EQ(d->output(g, level), out);

@@ -59,7 +59,8 @@ TEST(event_record, ids_have_their_specification_names) {
 
 TEST(page_request_record, fields_fill_the_first_word) {
   using r = page_request_record;
-  EXPECT_EQ(r::sid_f::mask | r::ssid_f::mask | r::priv_f::mask | r::exec_f::mask | r::read_f::mask | r::write_f::mask | r::last_f::mask | r::ssv_f::mask,
+  EXPECT_EQ(r::sid_f::mask | r::ssid_f::mask | r::priv_f::mask | r::exec_f::mask | r::read_f::mask | r::write_f::mask | r::last_f::mask |
+                r::ssv_f::mask,
             ~(std::uint64_t{0x3f} << 52));
 }
 

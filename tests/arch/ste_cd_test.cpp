@@ -67,7 +67,8 @@ TEST(ste, the_smmu_looks_at_more_the_more_the_configuration_uses) {
 
 // The hitless writer relies on it: every set bit of an entry we build is one that its own used_bits names.
 TEST(ste, no_builder_sets_a_bit_that_its_configuration_does_not_use) {
-  const ste built[] = {ste::abort(), ste::bypass(), ste::stage1({.cd_table = bus_addr{0x10'0000}, .cd_log2 = 4, .ats = ats_mode::full, .vm = vmid{9}}).value()};
+  const ste built[] = {ste::abort(), ste::bypass(),
+                       ste::stage1({.cd_table = bus_addr{0x10'0000}, .cd_log2 = 4, .ats = ats_mode::full, .vm = vmid{9}}).value()};
   for (const ste& e : built) {
     for (unsigned i = 0; i != 8; ++i) EXPECT_EQ(e.w[i] & ~e.used_bits()[i], 0u) << i;
   }

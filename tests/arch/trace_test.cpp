@@ -48,7 +48,8 @@ TEST(recorded_commands, all_decode_and_encode_bit_identically) {
       return typed.encode();
     });
     ASSERT_EQ(back, c) << "command " << i;
-    ASSERT_FALSE(visit(c, [](const auto& typed) { return std::is_same_v<std::decay_t<decltype(typed)>, cmd::reserved>; })) << "command " << i;
+    ASSERT_FALSE(visit(c, [](const auto& typed) { return std::is_same_v<std::decay_t<decltype(typed)>, cmd::reserved>; }))
+        << "command " << i;
   }
 }
 

@@ -46,8 +46,8 @@ bool doubtful(command c, const id_registers& id) {
 command only_opcode(opcode op) { return {opcode_f::put(op), 0}; }
 
 TEST(decoder, the_opcodes_of_a_fully_equipped_non_secure_queue) {
-  const std::set<unsigned> legal = {0x01, 0x02, 0x03, 0x04, 0x05, 0x06, 0x07, 0x10, 0x11, 0x12, 0x13, 0x20, 0x21, 0x22,
-                                    0x23, 0x28, 0x2a, 0x30, 0x40, 0x41, 0x44, 0x45, 0x46, 0x70, 0x73};
+  const std::set<unsigned> legal = {0x01, 0x02, 0x03, 0x04, 0x05, 0x06, 0x07, 0x10, 0x11, 0x12, 0x13, 0x20, 0x21,
+                                    0x22, 0x23, 0x28, 0x2a, 0x30, 0x40, 0x41, 0x44, 0x45, 0x46, 0x70, 0x73};
   const std::set<unsigned> secure = {0x18, 0x1a, 0x50, 0x51, 0x52, 0x53, 0x58, 0x5a, 0x60};
   for (unsigned op = 0; op != 256; ++op) {
     const illegal_reason r = why({op, 0}, everything());
@@ -65,7 +65,8 @@ TEST(decoder, commands_of_missing_stages_and_features_are_illegal) {
   id_registers s2 = s1;
   put<reg::idr0::s1p>(s2.idr0, false);
   put<reg::idr0::s2p>(s2.idr0, true);
-  for (const opcode op : {opcode::tlbi_nh_all, opcode::tlbi_nh_asid, opcode::tlbi_nh_va, opcode::tlbi_nh_vaa, opcode::cfgi_cd, opcode::cfgi_cd_all}) {
+  for (const opcode op :
+       {opcode::tlbi_nh_all, opcode::tlbi_nh_asid, opcode::tlbi_nh_va, opcode::tlbi_nh_vaa, opcode::cfgi_cd, opcode::cfgi_cd_all}) {
     EXPECT_EQ(why(only_opcode(op), s1), illegal_reason::none) << name(op);
     EXPECT_EQ(why(only_opcode(op), s2), illegal_reason::missing_stage) << name(op);
   }
@@ -73,8 +74,8 @@ TEST(decoder, commands_of_missing_stages_and_features_are_illegal) {
     EXPECT_EQ(why(only_opcode(op), s1), illegal_reason::missing_stage) << name(op);
     EXPECT_EQ(why(only_opcode(op), s2), illegal_reason::none) << name(op);
   }
-  for (const opcode op : {opcode::tlbi_el2_all, opcode::tlbi_el2_asid, opcode::tlbi_el2_va, opcode::tlbi_el2_vaa, opcode::atc_inv, opcode::pri_resp,
-                          opcode::resume, opcode::stall_term, opcode::cfgi_vms_pidm, opcode::dpti_all, opcode::dpti_pa}) {
+  for (const opcode op : {opcode::tlbi_el2_all, opcode::tlbi_el2_asid, opcode::tlbi_el2_va, opcode::tlbi_el2_vaa, opcode::atc_inv,
+                          opcode::pri_resp, opcode::resume, opcode::stall_term, opcode::cfgi_vms_pidm, opcode::dpti_all, opcode::dpti_pa}) {
     EXPECT_EQ(why(only_opcode(op), s1), illegal_reason::missing_feature) << name(op);
     EXPECT_EQ(why(only_opcode(op), everything()), illegal_reason::none) << name(op);
   }
@@ -82,8 +83,8 @@ TEST(decoder, commands_of_missing_stages_and_features_are_illegal) {
 }
 
 TEST(decoder, ssec_on_a_non_secure_queue_is_illegal_even_to_a_lenient_smmu) {
-  for (const opcode op : {opcode::prefetch_config, opcode::cfgi_ste, opcode::cfgi_ste_range, opcode::cfgi_cd, opcode::atc_inv, opcode::resume,
-                          opcode::tlbi_nh_va, opcode::tlbi_nsnh_all, opcode::tlbi_nh_asid}) {
+  for (const opcode op : {opcode::prefetch_config, opcode::cfgi_ste, opcode::cfgi_ste_range, opcode::cfgi_cd, opcode::atc_inv,
+                          opcode::resume, opcode::tlbi_nh_va, opcode::tlbi_nsnh_all, opcode::tlbi_nh_asid}) {
     const command c{opcode_f::put(op) | cmd::ssec_f::put(true), 0};
     EXPECT_EQ(why(c, everything()), illegal_reason::secure) << name(op);
     EXPECT_EQ(why(c, everything(), lenient), illegal_reason::secure) << name(op);
@@ -134,8 +135,11 @@ TEST(decoder, every_tlbi_range_form) {
             const bool no_level = tg == 2 && ttl == 1 && !wide;
             const unsigned level = no_level ? 0 : ttl;
             bool legal = true;
-            if (tg == 0) legal = num == 0 && scale == 0 && ttl == 0;
-            else legal = ril && (wide || scale < 32) && (num != 0 || scale != 0 || level != 0) && id.supports(granule{static_cast<std::uint8_t>(tg)});
+            if (tg == 0)
+              legal = num == 0 && scale == 0 && ttl == 0;
+            else
+              legal = ril && (wide || scale < 32) && (num != 0 || scale != 0 || level != 0) &&
+                      id.supports(granule{static_cast<std::uint8_t>(tg)});
             const emu::verdict v = emu::decode(c, id, strict);
             ASSERT_EQ(v.ok(), legal) << tg << ' ' << ttl << ' ' << num << ' ' << scale << ' ' << name(v.reason);
             if (legal) {
@@ -152,8 +156,8 @@ TEST(decoder, every_tlbi_range_form) {
             }
             if (tg != 0 && ril && num == 0 && level == 0 && (wide ? scale == 0 : scale % 32 == 0)) {
               ASSERT_EQ(l.reason, id.supports(granule{static_cast<std::uint8_t>(tg)}) ? illegal_reason::tlbi_form
-                                  : scale == 0 && ttl == 0                           ? illegal_reason::tlbi_form
-                                                                                     : illegal_reason::granule);
+                                  : scale == 0 && ttl == 0                            ? illegal_reason::tlbi_form
+                                                                                      : illegal_reason::granule);
             }
           }
         }
@@ -165,7 +169,8 @@ TEST(decoder, every_tlbi_range_form) {
 TEST(decoder, what_a_correct_driver_never_sends_is_flagged) {
   const id_registers id = id_registers::model_default();
   const auto va = [](unsigned tg, unsigned ttl, std::uint64_t addr) {
-    return command{opcode_f::put(opcode::tlbi_nh_va) | tlbi_operand::scale_f::put(1), tlbi_operand::tg_f::put(tg) | tlbi_operand::ttl_f::put(ttl) | addr};
+    return command{opcode_f::put(opcode::tlbi_nh_va) | tlbi_operand::scale_f::put(1),
+                   tlbi_operand::tg_f::put(tg) | tlbi_operand::ttl_f::put(ttl) | addr};
   };
   EXPECT_FALSE(doubtful(va(1, 3, 0x1000), id));
   EXPECT_FALSE(doubtful(va(1, 2, 0x200000), id));
@@ -219,7 +224,8 @@ TEST(decoder, accepts_every_command_that_linux_sent_and_doubts_none) {
 
 TEST(decoder, every_reason_has_a_name) {
   std::set<std::string> names;
-  for (unsigned r = 0; r <= static_cast<unsigned>(illegal_reason::reserved_bits); ++r) names.insert(name(illegal_reason{static_cast<std::uint8_t>(r)}));
+  for (unsigned r = 0; r <= static_cast<unsigned>(illegal_reason::reserved_bits); ++r)
+    names.insert(name(illegal_reason{static_cast<std::uint8_t>(r)}));
   EXPECT_EQ(names.size(), static_cast<std::size_t>(illegal_reason::reserved_bits) + 1);
   EXPECT_FALSE(names.contains("?"));
 }

@@ -353,10 +353,24 @@ TEST_F(front_end, an_atc_timeout_stops_at_the_sync_which_runs_again) {
   EXPECT_EQ(error(), command_error::atc_inv_sync);
   EXPECT_EQ(memory.words[message_word], 0u) << "no completion signal";
   EXPECT_EQ(executor.rejected.back().second, errc::atc_timed_out);
+  EXPECT_TRUE(smmu.check_invariants());
   acknowledge();
   run();
   EXPECT_EQ(cons(), 2u);
   EXPECT_EQ(memory.words[message_word], 5u);
+}
+
+TEST_F(front_end, a_sync_that_failed_is_read_again_because_software_may_have_replaced_it) {
+  bring_up();
+  executor.answers = {sync_verdict::atc_timeout};
+  put(cmd::sync::message(bus_addr{message_word}, 5).encode());
+  ring();
+  run();
+  memory.put_command(ring_base, 0, sync());
+  acknowledge();
+  run();
+  EXPECT_EQ(cons(), 1u);
+  EXPECT_EQ(memory.words[message_word], 0u) << "the silent SYNC ran, not the one read before";
 }
 
 TEST_F(front_end, toggling_an_inactive_gerrorn_bit_is_a_software_error) {

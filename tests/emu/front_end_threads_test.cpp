@@ -13,8 +13,8 @@
 #include <shootdown/host/env.hpp>
 
 // The promise of the register file under real threads, for ThreadSanitizer: what a CPU wrote before a doorbell is there when
-// the device side fetches; what the device side did before CONS is there when a CPU reads CONS. `effects` is plain memory on
-// purpose: only the orderings of the registers protect it.
+// the device side fetches; what the device side did before CONS is there when a CPU reads CONS. `payloads` and `effects` are
+// plain memory on purpose: only the orderings of the registers protect them.
 namespace {
 using namespace shootdown;
 
@@ -33,9 +33,13 @@ struct shared_memory {
 };
 
 struct counting_executor {
-  std::vector<std::uint32_t> effects = std::vector<std::uint32_t>(total, 0);
+  std::vector<std::uint32_t> payloads = std::vector<std::uint32_t>(total, 0);  // written by the CPUs, as page tables are
+  std::vector<std::uint32_t> effects = std::vector<std::uint32_t>(total, 0);   // written by the device side
   std::uint32_t next{};
-  void execute(const command& c) noexcept { effects[next++] = raw(cmd::tlbi_nh_asid::decode(c).as); }
+  void execute(const command& c) noexcept {
+    effects[next] = raw(cmd::tlbi_nh_asid::decode(c).as) + payloads[next];
+    ++next;
+  }
   emu::sync_verdict sync(instant) noexcept { return emu::sync_verdict::done; }
   void smmu_enabled(bool) noexcept {}
   void commands_rejected(const command&, errc) noexcept {}
@@ -69,9 +73,10 @@ TEST(front_end_threads, producers_and_the_device_side_need_no_ordering_of_their_
       if (done != 0) {
         EXPECT_NE(executor.effects[done - 1], 0u) << "CONS passed a command whose effect is not visible";
       }
-      const command c = cmd::tlbi_nh_asid{.as = asid{static_cast<std::uint16_t>(produced % 60'000 + 1)}}.encode();
+      const command c = cmd::tlbi_nh_asid{.as = asid{static_cast<std::uint16_t>(produced + 1)}}.encode();
       memory.ring[2 * ring.index(produced)].store(c.dw0, std::memory_order_relaxed);
       memory.ring[2 * ring.index(produced) + 1].store(c.dw1, std::memory_order_relaxed);
+      executor.payloads[produced] = 100'000;
       ++produced;
       smmu.write32(reg::cmdq_prod::offset, ring.word(produced));
     }
@@ -80,7 +85,7 @@ TEST(front_end_threads, producers_and_the_device_side_need_no_ordering_of_their_
   produce();
   other.join();
   while (smmu.read32(reg::cmdq_cons::offset) != ring.word(total)) std::this_thread::yield();
-  for (std::uint32_t i = 0; i != total; ++i) ASSERT_EQ(executor.effects[i], i % 60'000 + 1);
+  for (std::uint32_t i = 0; i != total; ++i) ASSERT_EQ(executor.effects[i], 100'000 + i + 1);
   finished.store(true, std::memory_order_release);
   device.join();
   EXPECT_EQ(smmu.counters().doorbells, total);

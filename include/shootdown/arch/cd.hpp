@@ -14,15 +14,15 @@ SHOOTDOWN_BEGIN
 
 /// What cd::stage1 needs: one translation table for the lower half of the address space (TTB0); the upper half faults.
 struct cd_stage1 {
-  bus_addr table{};                       ///< of the start level
+  bus_addr table{};  ///< of the start level
   granule tg{granule::k4};
-  unsigned input_bits{48};                ///< width of the IOVA space, 25..48
+  unsigned input_bits{48};  ///< width of the IOVA space, 25..48
   address_size output{address_size::bits48};
   asid as{};
-  bool private_asid{true};                ///< ASET: the ASID is not shared with CPUs
-  bool fault_records{true};               ///< R: faults leave an event record
-  bool fault_aborts{true};                ///< A: a terminated transaction aborts instead of reading 0
-  std::uint64_t mair{0xff};               ///< attribute 0 = normal, write-back
+  bool private_asid{true};   ///< ASET: the ASID is not shared with CPUs
+  bool fault_records{true};  ///< R: faults leave an event record
+  bool fault_aborts{true};   ///< A: a terminated transaction aborts instead of reading 0
+  std::uint64_t mair{0xff};  ///< attribute 0 = normal, write-back
   cacheability inner{cacheability::write_back};
   cacheability outer{cacheability::write_back};
   shareability share{shareability::inner};

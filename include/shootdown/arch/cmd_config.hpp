@@ -58,8 +58,7 @@ struct prefetch_addr {
             size_f::put(size) | addr_f::put(address)};
   }
   [[nodiscard]] static constexpr prefetch_addr decode(command c) noexcept {
-    return {sid_f::get(c.dw0),  ssid_f::get(c.dw0), ssv_f::get(c.dw0),
-            size_f::get(c.dw1), addr_f::get(c.dw1), ssec_f::get(c.dw0)};
+    return {sid_f::get(c.dw0), ssid_f::get(c.dw0), ssv_f::get(c.dw0), size_f::get(c.dw1), addr_f::get(c.dw1), ssec_f::get(c.dw0)};
   }
   friend constexpr bool operator==(const prefetch_addr&, const prefetch_addr&) noexcept = default;
 };
@@ -77,9 +76,7 @@ struct cfgi_ste {
   [[nodiscard]] constexpr command encode() const noexcept {
     return {opcode_f::put(op) | ssec_f::put(ssec) | sid_f::put(sid), leaf_f::put(leaf)};
   }
-  [[nodiscard]] static constexpr cfgi_ste decode(command c) noexcept {
-    return {sid_f::get(c.dw0), leaf_f::get(c.dw1), ssec_f::get(c.dw0)};
-  }
+  [[nodiscard]] static constexpr cfgi_ste decode(command c) noexcept { return {sid_f::get(c.dw0), leaf_f::get(c.dw1), ssec_f::get(c.dw0)}; }
   friend constexpr bool operator==(const cfgi_ste&, const cfgi_ste&) noexcept = default;
 };
 

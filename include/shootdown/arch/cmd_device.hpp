@@ -19,8 +19,7 @@ struct atc_inv {
   using size_f = field<5, 0, std::uint8_t>;
   using addr_f = addr_field<63, 12>;
   static constexpr opcode op = opcode::atc_inv;
-  static constexpr std::uint64_t res0_dw0 =
-      ~(opcode_f::mask | global_f::mask | ssec_f::mask | ssv_f::mask | ssid_f::mask | sid_f::mask);
+  static constexpr std::uint64_t res0_dw0 = ~(opcode_f::mask | global_f::mask | ssec_f::mask | ssv_f::mask | ssid_f::mask | sid_f::mask);
   static constexpr std::uint64_t res0_dw1 = ~(size_f::mask | addr_f::mask);
   static constexpr std::uint8_t all = 52;  ///< the largest legal SIZE: the whole address space
   stream_id sid{};
@@ -70,8 +69,7 @@ struct pri_resp {
             group_f::put(group) | response_f::put(response)};
   }
   [[nodiscard]] static constexpr pri_resp decode(command c) noexcept {
-    return {sid_f::get(c.dw0),   ssid_f::get(c.dw0),     ssv_f::get(c.dw0),
-            group_f::get(c.dw1), response_f::get(c.dw1), ssec_f::get(c.dw0)};
+    return {sid_f::get(c.dw0), ssid_f::get(c.dw0), ssv_f::get(c.dw0), group_f::get(c.dw1), response_f::get(c.dw1), ssec_f::get(c.dw0)};
   }
   friend constexpr bool operator==(const pri_resp&, const pri_resp&) noexcept = default;
 };

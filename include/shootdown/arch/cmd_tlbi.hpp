@@ -129,9 +129,7 @@ struct tlbi_by_va_asid {
 
   [[nodiscard]] static constexpr std::uint64_t tag_word(asid as) noexcept { return opcode_f::put(op) | asid_f::put(as); }
   [[nodiscard]] constexpr command encode() const noexcept { return stamp(tag_word(as), operand); }
-  [[nodiscard]] static constexpr tlbi_by_va_asid decode(command c) noexcept {
-    return {asid_f::get(c.dw0), tlbi_by_address::operand_of(c)};
-  }
+  [[nodiscard]] static constexpr tlbi_by_va_asid decode(command c) noexcept { return {asid_f::get(c.dw0), tlbi_by_address::operand_of(c)}; }
   friend constexpr bool operator==(const tlbi_by_va_asid&, const tlbi_by_va_asid&) noexcept = default;
 };
 
@@ -150,20 +148,20 @@ struct tlbi_by_va {
 };
 
 // In the order of the opcode map. What each removes: commands table of IHI 0070 4.4.
-using tlbi_nh_all = tlbi_by_vmid<opcode::tlbi_nh_all>;              // all stage 1 of a VMID
-using tlbi_nh_asid = tlbi_by_asid_vmid<opcode::tlbi_nh_asid>;       // non-global entries of an ASID
-using tlbi_nh_va = tlbi_by_va_asid_vmid<opcode::tlbi_nh_va>;        // LEAF, TTL and TG honoured
-using tlbi_nh_vaa = tlbi_by_addr_vmid<opcode::tlbi_nh_vaa, 63>;     // any ASID
-using tlbi_el3_all = tlbi_all<opcode::tlbi_el3_all>;                // Secure queue only
-using tlbi_el3_va = tlbi_by_va<opcode::tlbi_el3_va>;                // Secure queue only
-using tlbi_el2_all = tlbi_all<opcode::tlbi_el2_all>;                // EL2 and EL2-E2H
-using tlbi_el2_asid = tlbi_by_asid<opcode::tlbi_el2_asid>;          // EL2-E2H
-using tlbi_el2_va = tlbi_by_va_asid<opcode::tlbi_el2_va>;           // ASID compared for EL2-E2H only
-using tlbi_el2_vaa = tlbi_by_va<opcode::tlbi_el2_vaa>;              // EL2-E2H, any ASID
-using tlbi_s12_vmall = tlbi_by_vmid<opcode::tlbi_s12_vmall>;        // stages 1 and 2 of a VMID
-using tlbi_s2_ipa = tlbi_by_addr_vmid<opcode::tlbi_s2_ipa, 55>;     // stage-2-only entries; combined ones stay
-using tlbi_nsnh_all = tlbi_all<opcode::tlbi_nsnh_all>;              // everything Non-secure below EL2
-using tlbi_s_el2_all = tlbi_all<opcode::tlbi_s_el2_all>;            // this and the following: Secure queue only
+using tlbi_nh_all = tlbi_by_vmid<opcode::tlbi_nh_all>;           // all stage 1 of a VMID
+using tlbi_nh_asid = tlbi_by_asid_vmid<opcode::tlbi_nh_asid>;    // non-global entries of an ASID
+using tlbi_nh_va = tlbi_by_va_asid_vmid<opcode::tlbi_nh_va>;     // LEAF, TTL and TG honoured
+using tlbi_nh_vaa = tlbi_by_addr_vmid<opcode::tlbi_nh_vaa, 63>;  // any ASID
+using tlbi_el3_all = tlbi_all<opcode::tlbi_el3_all>;             // Secure queue only
+using tlbi_el3_va = tlbi_by_va<opcode::tlbi_el3_va>;             // Secure queue only
+using tlbi_el2_all = tlbi_all<opcode::tlbi_el2_all>;             // EL2 and EL2-E2H
+using tlbi_el2_asid = tlbi_by_asid<opcode::tlbi_el2_asid>;       // EL2-E2H
+using tlbi_el2_va = tlbi_by_va_asid<opcode::tlbi_el2_va>;        // ASID compared for EL2-E2H only
+using tlbi_el2_vaa = tlbi_by_va<opcode::tlbi_el2_vaa>;           // EL2-E2H, any ASID
+using tlbi_s12_vmall = tlbi_by_vmid<opcode::tlbi_s12_vmall>;     // stages 1 and 2 of a VMID
+using tlbi_s2_ipa = tlbi_by_addr_vmid<opcode::tlbi_s2_ipa, 55>;  // stage-2-only entries; combined ones stay
+using tlbi_nsnh_all = tlbi_all<opcode::tlbi_nsnh_all>;           // everything Non-secure below EL2
+using tlbi_s_el2_all = tlbi_all<opcode::tlbi_s_el2_all>;         // this and the following: Secure queue only
 using tlbi_s_el2_asid = tlbi_by_asid<opcode::tlbi_s_el2_asid>;
 using tlbi_s_el2_va = tlbi_by_va_asid<opcode::tlbi_s_el2_va>;
 using tlbi_s_el2_vaa = tlbi_by_va<opcode::tlbi_s_el2_vaa>;

@@ -14,13 +14,13 @@ enum class descriptor_kind : std::uint8_t { invalid, table, block, page };
 
 /// What a stage-1 leaf allows and how it is cached.
 struct leaf_attributes {
-  std::uint8_t attr_index{};                   ///< entry of CD.MAIR, 0..7
-  bool read_only{};                            ///< AP[2]
-  bool unprivileged{true};                     ///< AP[1]: EL0-like accesses too, which is what most devices make
+  std::uint8_t attr_index{};  ///< entry of CD.MAIR, 0..7
+  bool read_only{};           ///< AP[2]
+  bool unprivileged{true};    ///< AP[1]: EL0-like accesses too, which is what most devices make
   shareability share{shareability::inner};
-  bool not_global{true};                       ///< nG: the TLB entry carries the ASID
-  bool no_execute{true};                       ///< XN and PXN
-  bool accessed{true};                         ///< AF; 0 faults on access
+  bool not_global{true};  ///< nG: the TLB entry carries the ASID
+  bool no_execute{true};  ///< XN and PXN
+  bool accessed{true};    ///< AF; 0 faults on access
   friend constexpr bool operator==(const leaf_attributes&, const leaf_attributes&) noexcept = default;
 };
 

@@ -67,13 +67,13 @@ struct event {
   substream_id ssid{};
   bool ssv{};
   std::uint16_t stag{};
-  bool stall{};         ///< the transaction waits for a CMD_RESUME
-  bool privileged{};    ///< PnU
-  bool instruction{};   ///< InD
-  bool read{};          ///< RnW
+  bool stall{};        ///< the transaction waits for a CMD_RESUME
+  bool privileged{};   ///< PnU
+  bool instruction{};  ///< InD
+  bool read{};         ///< RnW
   bool stage2{};
   event_class where{event_class::input};
-  bool table_read{};    ///< TT_READ
+  bool table_read{};        ///< TT_READ
   std::uint64_t address{};  ///< input address
   std::uint64_t fetch{};    ///< IPA or address of the failed fetch, bits [51:3]
   friend constexpr bool operator==(const event&, const event&) noexcept = default;
@@ -109,9 +109,20 @@ struct event_record {
              e.address, fetch_f::put(e.fetch)}};
   }
   [[nodiscard]] constexpr event decode() const noexcept {
-    return {id_f::get(w[0]),   sid_f::get(w[0]), ssid_f::get(w[0]), ssv_f::get(w[0]), stag_f::get(w[1]),  stall_f::get(w[1]),
-            pnu_f::get(w[1]),  ind_f::get(w[1]), rnw_f::get(w[1]),  s2_f::get(w[1]),  class_f::get(w[1]), tt_read_f::get(w[1]),
-            w[2],              fetch_f::get(w[3])};
+    return {id_f::get(w[0]),
+            sid_f::get(w[0]),
+            ssid_f::get(w[0]),
+            ssv_f::get(w[0]),
+            stag_f::get(w[1]),
+            stall_f::get(w[1]),
+            pnu_f::get(w[1]),
+            ind_f::get(w[1]),
+            rnw_f::get(w[1]),
+            s2_f::get(w[1]),
+            class_f::get(w[1]),
+            tt_read_f::get(w[1]),
+            w[2],
+            fetch_f::get(w[3])};
   }
   [[nodiscard]] constexpr event_id id() const noexcept { return id_f::get(w[0]); }
   friend constexpr bool operator==(const event_record&, const event_record&) noexcept = default;

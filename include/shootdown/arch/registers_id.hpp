@@ -47,11 +47,11 @@ struct idr0 {
 struct idr1 {
   static constexpr std::uint32_t offset = 0x004;
   static constexpr unsigned bits = 32;
-  using sidsize = field<5, 0, unsigned>;     // 0..32
-  using ssidsize = field<10, 6, unsigned>;   // 0..20
-  using priqs = field<15, 11, unsigned>;     // log2 of the most PRI queue entries
-  using eventqs = field<20, 16, unsigned>;   // ... event queue entries
-  using cmdqs = field<25, 21, unsigned>;     // ... command queue entries, 19 at most
+  using sidsize = field<5, 0, unsigned>;    // 0..32
+  using ssidsize = field<10, 6, unsigned>;  // 0..20
+  using priqs = field<15, 11, unsigned>;    // log2 of the most PRI queue entries
+  using eventqs = field<20, 16, unsigned>;  // ... event queue entries
+  using cmdqs = field<25, 21, unsigned>;    // ... command queue entries, 19 at most
   using attr_perms_ovr = field<26, 26, bool>;
   using attr_types_ovr = field<27, 27, bool>;
   using rel = field<28, 28, bool>;

@@ -33,8 +33,8 @@ struct ste_stage1 {
   default_substream without_ssid{default_substream::use_ssid0};
   ats_mode ats{ats_mode::abort};
   stream_world world{stream_world::ns_el1};
-  vmid vm{};              ///< 0 for a stage-1-only domain
-  bool no_stall{true};    ///< S1STALLD: faults terminate instead of stalling
+  vmid vm{};            ///< 0 for a stage-1-only domain
+  bool no_stall{true};  ///< S1STALLD: faults terminate instead of stalling
   cacheability inner{cacheability::write_back};
   cacheability outer{cacheability::write_back};
   shareability share{shareability::inner};
@@ -86,9 +86,7 @@ struct ste {
   entry_words w{};
 
   /// Every transaction of the stream aborts.
-  [[nodiscard]] static constexpr ste abort() noexcept {
-    return {{v_f::put(true) | config_f::put(ste_config::abort), 0, 0, 0, 0, 0, 0, 0}};
-  }
+  [[nodiscard]] static constexpr ste abort() noexcept { return {{v_f::put(true) | config_f::put(ste_config::abort), 0, 0, 0, 0, 0, 0, 0}}; }
   /// Addresses pass untranslated.
   [[nodiscard]] static constexpr ste bypass() noexcept {
     return {{v_f::put(true) | config_f::put(ste_config::bypass), shcfg_f::put(shcfg_incoming), 0, 0, 0, 0, 0, 0}};
@@ -151,8 +149,8 @@ static_assert(sizeof(ste) == ste::bytes);
   u[1] |= ste::overrides_f::mask | ste::mev_f::mask;
   if (entry.has_stage1()) {
     u[0] |= ste::s1fmt_f::mask | ste::s1ctxptr_f::mask | ste::s1cdmax_f::mask;
-    u[1] |= ste::s1dss_f::mask | ste::s1cir_f::mask | ste::s1cor_f::mask | ste::s1csh_f::mask | ste::s1stalld_f::mask |
-            ste::eats_f::mask | ste::strw_f::mask;
+    u[1] |= ste::s1dss_f::mask | ste::s1cir_f::mask | ste::s1cor_f::mask | ste::s1csh_f::mask | ste::s1stalld_f::mask | ste::eats_f::mask |
+            ste::strw_f::mask;
     u[2] |= ste::s2vmid_f::mask;
   }
   if (entry.has_stage2()) {

@@ -54,8 +54,7 @@ class tlbi_operand {
     if (num == 0 && scale == 0 && ttl == 0) return errc::invalid_argument;
     if (g == granule::k16 && ttl == 1 && !wide_scale) return errc::unsupported;
     if ((addr & alignment_mask(g, ttl)) != 0) return errc::misaligned;
-    return tlbi_operand{num_f::put(num) | scale_f::put(scale),
-                        addr_f::put(addr) | leaf_f::put(leaf) | ttl_f::put(ttl) | tg_f::put(raw(g))};
+    return tlbi_operand{num_f::put(num) | scale_f::put(scale), addr_f::put(addr) | leaf_f::put(leaf) | ttl_f::put(ttl) | tg_f::put(raw(g))};
   }
 
   /// The operand of a command as it stands in a ring. Keeps every operand bit, also those that range() would refuse

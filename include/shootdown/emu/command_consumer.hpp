@@ -89,9 +89,7 @@ class command_consumer {
   }
 
  private:
-  [[nodiscard]] std::uint32_t cons_word() const noexcept {
-    return cons_ | static_cast<std::uint32_t>(reg::cmdq_cons::err::put(error_));
-  }
+  [[nodiscard]] std::uint32_t cons_word() const noexcept { return cons_ | static_cast<std::uint32_t>(reg::cmdq_cons::err::put(error_)); }
   void publish() noexcept { regs_.template set<reg::cmdq_cons>(cons_word()); }
 
   /// Is there a command between CONS and PROD? A PROD that claims more than the ring is counted once and not believed.

@@ -43,6 +43,5 @@ concept executor = requires(X x, const command& c, instant now, bool on, errc e)
   { x.commands_rejected(c, e) } noexcept;
 };
 
-
 }  // namespace emu
 SHOOTDOWN_END

@@ -17,15 +17,15 @@ enum class reserved_bits_rule : std::uint8_t { illegal, ignored };
 enum class illegal_reason : std::uint8_t {
   none,
   unknown_opcode,
-  secure,              ///< SSEC, or a Secure-only opcode, on a Non-secure queue
-  missing_stage,       ///< stage 1 or stage 2 not implemented
-  missing_feature,     ///< HYP, ATS, PRI, stalling, MPAM or DPT not implemented
-  tlbi_form,           ///< TG != 0 with NUM = SCALE = TTL = 0
-  tlbi_range,          ///< range fields without range invalidation, or beside TG = 0
-  granule,             ///< TG names a granule that does not exist here
-  atc_size,            ///< SIZE > 52
-  reserved_value,      ///< a reserved encoding: CS = 3, PRI RESP = 3
-  reserved_bits,       ///< RES0 not 0, rule `illegal`
+  secure,           ///< SSEC, or a Secure-only opcode, on a Non-secure queue
+  missing_stage,    ///< stage 1 or stage 2 not implemented
+  missing_feature,  ///< HYP, ATS, PRI, stalling, MPAM or DPT not implemented
+  tlbi_form,        ///< TG != 0 with NUM = SCALE = TTL = 0
+  tlbi_range,       ///< range fields without range invalidation, or beside TG = 0
+  granule,          ///< TG names a granule that does not exist here
+  atc_size,         ///< SIZE > 52
+  reserved_value,   ///< a reserved encoding: CS = 3, PRI RESP = 3
+  reserved_bits,    ///< RES0 not 0, rule `illegal`
 };
 
 [[nodiscard]] constexpr const char* name(illegal_reason r) noexcept {
@@ -159,9 +159,7 @@ class judge {
     need(id_.stalls(), illegal_reason::missing_feature);
     stream(c.sid, {}, false, c.ssec);
   }
-  constexpr void operator()(const cmd::sync& c) noexcept {
-    need(raw(c.cs) <= raw(cmd::sync_signal::sev), illegal_reason::reserved_value);
-  }
+  constexpr void operator()(const cmd::sync& c) noexcept { need(raw(c.cs) <= raw(cmd::sync_signal::sev), illegal_reason::reserved_value); }
   template <opcode Op>
   constexpr void operator()(const cmd::dpti<Op>&) noexcept {
     need(reg::idr3::dpt::get(id_.idr3), illegal_reason::missing_feature);

@@ -51,9 +51,7 @@ class front_end {
   // Device side, serialised by the caller
 
   /// One unit of work; false if there is none now. A CMD_SYNC that still waits is none.
-  bool step(instant now) noexcept {
-    return step_cr0(now) || step_irq_ctrl(now) || step_gbpa(now) || lines_.poll() || commands_.step(now);
-  }
+  bool step(instant now) noexcept { return step_cr0(now) || step_irq_ctrl(now) || step_gbpa(now) || lines_.poll() || commands_.step(now); }
   /// Steps until idle or `max_steps`; returns the units of work done.
   unsigned run(instant now, unsigned max_steps) noexcept {
     unsigned done = 0;
