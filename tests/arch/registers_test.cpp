@@ -50,6 +50,14 @@ TEST(registers, the_map_is_ascending_aligned_and_without_overlap) {
   }
 }
 
+TEST(registers, offsets_that_are_only_named_stay_outside_the_map) {
+  for (const std::uint32_t offset : {reg::gatos_ctrl::offset, reg::mpamidr::offset, reg::vatos_sel::offset, reg::dpt_base::offset,
+                                     reg::cmdq_control_page_base(0), reg::secure_registers}) {
+    for (const reg::map_entry& e : reg::map) EXPECT_FALSE(offset >= e.offset && offset < e.offset + e.bits / 8u) << e.name;
+  }
+  EXPECT_EQ(reg::cmdq_control_page_base(3), 0x4060u);
+}
+
 TEST(registers, queue_registers_sit_where_drivers_expect_them) {
   EXPECT_EQ(reg::cmdq_base::offset, 0x90u);
   EXPECT_EQ(reg::cmdq_prod::offset, 0x98u);

@@ -6,6 +6,7 @@
 
 #include <shootdown/arch/registers_control.hpp>
 #include <shootdown/arch/registers_id.hpp>
+#include <shootdown/arch/registers_other.hpp>
 #include <shootdown/arch/registers_queue.hpp>
 
 SHOOTDOWN_BEGIN
