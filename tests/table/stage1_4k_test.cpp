@@ -244,6 +244,20 @@ TEST(stage1_4k, tables_stay_out_of_the_pool_until_release) {
   EXPECT_EQ(f.tables(), 0u);
 }
 
+TEST(stage1_4k, destroy_can_take_back_what_gathers_hold_that_will_never_be_released) {
+  fixture<> f;
+  ASSERT_EQ(f.map(0, 0, k4), errc::ok);
+  ASSERT_EQ(f.map(g1, 0, k4), errc::ok);
+  gather<> lost;
+  ASSERT_EQ(f.unmap(0, k4, lost), errc::ok);
+  EXPECT_EQ(f.editor.held(), 2u);
+  EXPECT_EQ(f.editor.destroy().code(), errc::busy);
+  EXPECT_EQ(f.at(g1), leaf({0, 3}));
+  EXPECT_TRUE(f.editor.destroy(table::held_tables::take_back).ok());
+  EXPECT_EQ(f.memory.pool.available(), f.memory.pages);
+  EXPECT_EQ(f.editor.held(), 0u);
+}
+
 TEST(stage1_4k, a_map_during_the_hold_revives_the_table_so_that_cached_pointers_stay_right) {
   fixture<> f;
   ASSERT_EQ(f.map(0, 0, k4), errc::ok);

@@ -25,6 +25,9 @@ struct stage1_config {
   bool blocks_1g{true};
 };
 
+/// What destroy() does with tables that gathers hold.
+enum class held_tables : std::uint8_t { refuse, take_back };
+
 /// Where an input address leads.
 struct translation {
   bus_addr address{};
@@ -58,7 +61,7 @@ struct translation {
 /// Cost: one descent per call, O(1) per leaf touched. Not for tables the SMMU writes (HTTU): it would race with map and unmap.
 /// Pool: page_pool<Env>, or something with its allocate, free(meta), at, page_number, number_of, owns.
 ///
-/// Sites: D1 own words, D2 leaf -> walk, D3 link -> walk, D4 clear, D5 park, D6 forget.
+/// Sites: D1 own words, D2 page -> walk, D3 block -> walk, D4 link -> walk, D5 page off, D6 block off, D7 park, D8 forget
 template <class Env, class Pool = page_pool<Env>>
 class stage1_4k {
   static_assert(environment<Env>, "stage1_4k: Env does not satisfy shootdown::environment");
@@ -86,13 +89,14 @@ class stage1_4k {
   }
 
   /// Every table back to the pool. The caller has taken the root out of every CD and flushed the tag. busy, with nothing
-  /// changed, while a gather still holds tables of this editor.
-  [[nodiscard]] status destroy() noexcept {
+  /// changed, while gathers still hold tables of this editor; `take_back` frees those too, for a caller whose invalidation
+  /// failed for good (the SMMU was reset since) and who promises that none of these gathers will be released.
+  [[nodiscard]] status destroy(held_tables what = held_tables::refuse) noexcept {
     if (!root_) return {};
-    if (held_ != 0) return errc::busy;
+    if (held_ != 0 && what == held_tables::refuse) return errc::busy;
     free_below(root_, start_level_);
     pool_.free(*std::exchange(root_, page{}).meta);
-    tables_ = leftovers_ = 0;
+    tables_ = held_ = leftovers_ = 0;
     return {};
   }
 
@@ -266,7 +270,15 @@ class stage1_4k {
   void fill(const page& t, unsigned level, std::uint64_t va, std::uint64_t end, std::uint64_t pa, supply& spare) noexcept {
     page_meta& m = *t.meta;
     const unsigned first = slot_of(va, level);
+    const unsigned last = slot_of(end - 1, level);
     if (is_leftover(m)) --leftovers_;
+    for (unsigned slot = first; level == 3 && slot <= last; ++slot, pa += page_bytes) {
+      t.cpu[slot].store(make_leaf(bus_addr{pa}, 3, spare.leaf), std::memory_order_release);  // D2 release: the frame's contents first
+    }
+    if (level == 3) {
+      m.live = static_cast<std::uint16_t>(m.live + (last - first + 1));
+      return publish(t, first, last);
+    }
     for (std::uint64_t next = 0; va != end; pa += next - va, va = next) {
       next = end_of(va, end, level);
       const unsigned slot = slot_of(va, level);
@@ -278,7 +290,7 @@ class stage1_4k {
       }
       ++m.live;
       if (kind == word_kind::empty && leaf_fits(level, next - va, pa)) {
-        t.cpu[slot].store(make_leaf(bus_addr{pa}, level, spare.leaf), std::memory_order_release);  // D2 release: the frame's contents first
+        t.cpu[slot].store(make_leaf(bus_addr{pa}, level, spare.leaf), std::memory_order_release);  // D3 release: as D2
         continue;
       }
       page child{};
@@ -291,9 +303,9 @@ class stage1_4k {
       }
       fill(child, level + 1, va, next, pa, spare);
       child.meta->linked = true;
-      t.cpu[slot].store(make_table(child.bus), std::memory_order_release);  // D3 release: the device finds the child's words behind it
+      t.cpu[slot].store(make_table(child.bus), std::memory_order_release);  // D4 release: the device finds the child's words behind it
     }
-    publish(t, first, slot_of(end - 1, level));
+    publish(t, first, last);
   }
 
   // Is [va, end) mapped, whole leaves only? Collects their levels.
@@ -323,10 +335,17 @@ class stage1_4k {
     page_meta& m = *t.meta;
     const unsigned first = slot_of(va, level);
     const unsigned last = slot_of(end - 1, level);
+    for (unsigned slot = first; level == 3 && slot <= last; ++slot) {
+      t.cpu[slot].store(0, std::memory_order_relaxed);  // D5 relaxed: either value is right until the invalidation, which fences
+    }
+    if (level == 3) {
+      m.live = static_cast<std::uint16_t>(m.live - (last - first + 1));
+      return publish(t, first, last);
+    }
     for (std::uint64_t next = 0; va != end; va = next) {
       next = end_of(va, end, level);
       const unsigned slot = slot_of(va, level);
-      if (const std::uint64_t word = level == 3 ? 0 : read(t, slot); kind_of(word, level) == word_kind::table) {
+      if (const std::uint64_t word = read(t, slot); kind_of(word, level) == word_kind::table) {
         const page child = pool_.at(address_of(word));
         clear(child, level + 1, va, next, g, freed);
         if (child.meta->live != 0) continue;
@@ -337,7 +356,7 @@ class stage1_4k {
           freed = static_cast<std::uint8_t>(freed | 1u << (level + 1));
         }
       } else {
-        t.cpu[slot].store(0, std::memory_order_relaxed);  // D4 relaxed: either value is right until the invalidation, which fences
+        t.cpu[slot].store(0, std::memory_order_relaxed);  // D6 relaxed: as D5
         --m.live;
       }
     }
@@ -346,7 +365,7 @@ class stage1_4k {
 
   template <class Gather>
   void unlink(const page& parent, unsigned slot, const page& child, Gather& g) noexcept {
-    parent.cpu[slot].store(park(make_table(child.bus)), std::memory_order_relaxed);  // D5 relaxed: as D4; the child's words stay walkable
+    parent.cpu[slot].store(park(make_table(child.bus)), std::memory_order_relaxed);  // D7 relaxed: as D5; the child's words stay walkable
     --parent.meta->live;
     ++parent.meta->parked;
     child.meta->linked = false;
@@ -382,7 +401,7 @@ class stage1_4k {
   void retire(page_meta& first) noexcept {
     for (page_meta* m = &first; m != root_.meta && !m->linked && !m->held && m->parked == 0;) {
       const page parent = pool_.page_number(m->parent);
-      parent.cpu[m->slot].store(0, std::memory_order_relaxed);  // D6 relaxed: invalid before and after, the hardware sees no change
+      parent.cpu[m->slot].store(0, std::memory_order_relaxed);  // D8 relaxed: invalid before and after, the hardware sees no change
       publish(parent, m->slot, m->slot);
       --parent.meta->parked;
       --tables_;
@@ -393,7 +412,7 @@ class stage1_4k {
   void free_below(const page& t, unsigned level) noexcept {
     for (unsigned slot = 0; level != 3 && slot < page_words; ++slot) {
       const std::uint64_t word = read(t, slot);
-      if (kind_of(word, level) != word_kind::table) continue;
+      if (const word_kind kind = kind_of(word, level); kind != word_kind::table && kind != word_kind::parked) continue;
       const page child = pool_.at(address_of(word));
       free_below(child, level + 1);
       pool_.free(*child.meta);
