@@ -23,7 +23,7 @@ struct seam_on_fibers : ::testing::Test {
     host::lab_options o;
     o.spaces = spaces;
     o.machine.backend.posted_writes = true;
-    o.machine.memory_bytes = std::size_t{8} << 20;
+    o.machine.memory_bytes = std::size_t{5} << 20;
     o.machine.data_frames = 4096;
     o.smmu.cmdq_log2 = 6;  // a small ring, so that it wraps and fills
     return o;
@@ -50,7 +50,7 @@ TYPED_TEST(seam_on_fibers, one_unmap_step_by_step) {
 }
 
 TYPED_TEST(seam_on_fibers, concurrent_unmaps_leak_nothing_under_many_schedules) {
-  for (std::uint64_t seed = 0; seed != 12; ++seed) {
+  for (std::uint64_t seed = 0; seed != 6; ++seed) {
     host::lab<env, TypeParam> lab{this->options(2)};
     ASSERT_TRUE(lab.open().ok());
     std::vector<model::agent<env>*> agents;

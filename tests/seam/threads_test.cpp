@@ -26,7 +26,7 @@ host::lab_options options(unsigned spaces) {
   host::lab_options o;
   o.spaces = spaces;
   o.machine.backend.posted_writes = true;
-  o.machine.memory_bytes = std::size_t{8} << 20;
+  o.machine.memory_bytes = std::size_t{5} << 20;
   o.machine.data_frames = 4096;
   return o;
 }
