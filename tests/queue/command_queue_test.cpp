@@ -260,6 +260,28 @@ TYPED_TEST(command_queue_by_message, a_lost_message_is_found_in_cons) {
   EXPECT_EQ(this->finish(d), errc::ok);
 }
 
+TYPED_TEST(command_queue_by_message, a_message_that_is_seen_before_cons_has_moved_gives_no_slot_away) {
+  this->device.runs_in_waits = false;
+  std::uint32_t id = 1;
+  for (std::uint32_t round = 0; round != 3 * this->slots(); ++round) {
+    ticket t = this->must_submit(numbered_list{id++, 1 + round % (this->slots() - 1)});
+    const std::uint32_t fills = this->slots() - 1;
+    result<ticket> early{errc::pending};
+    this->device.before_cons = [&] {
+      EXPECT_EQ(this->queue.poll(t).code(), errc::ok);
+      early = this->queue.try_submit(numbered_list{id, fills});  // needs every slot, and the SYNC still has one
+      EXPECT_TRUE(this->queue.check_invariants());
+    };
+    this->device.step(this->slots());
+    this->device.before_cons = nullptr;
+    EXPECT_EQ(early.code(), errc::would_block);
+    ticket u = this->must_submit(numbered_list{id++, fills});
+    EXPECT_EQ(distance(u.first, t.end), 0);
+    this->device.step(this->slots());
+    EXPECT_EQ(this->finish(u), errc::ok);
+  }
+}
+
 struct liar {
   std::uint32_t says, emits;
   [[nodiscard]] std::uint32_t size() const noexcept { return says; }

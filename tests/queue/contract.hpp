@@ -74,6 +74,7 @@ struct rig {
   device_type device;
   queue_type queue{device};
   queue::queue_config<env> config;
+  nanoseconds publish_limit{config.publish_limit};
 
   rig() {
     env::failures = 0;
@@ -96,6 +97,7 @@ struct rig {
     c.gerrorn_offset = device_type::gerrorn_offset;
     c.completion = mode;
     c.msi_word = device.allocate_dma(8, 8);
+    c.publish_limit = publish_limit;
     return c;
   }
   void bring_up(unsigned log2size, queue::completion_mode mode) {

@@ -148,6 +148,7 @@ class queue_device {
   std::atomic<bool> stuck{false};                       ///< consumes nothing; may be changed at any time
   std::function<fault(command)> fault_of;               ///< asked before each command executes
   std::function<void(command)> on_command;              ///< the command's effect
+  std::function<void()> before_cons;                    ///< called when a SYNC has signalled and CONS has not moved yet
   std::function<void(std::uint32_t used)> on_doorbell;  ///< called in write32(PROD) with the slots then in use
 
   [[nodiscard]] const std::vector<command>& consumed() const { return consumed_; }
@@ -213,6 +214,7 @@ class queue_device {
     if (on_command) on_command(c);
     if (sync) signal(cmd::sync::decode(c), slot);
     else slot[0].store(poison, std::memory_order_relaxed);
+    if (sync && before_cons) before_cons();
     cons_.store(geometry_.add(cons, 1), std::memory_order_release);
     return true;
   }
