@@ -21,12 +21,16 @@ class bring_up {
  public:
   explicit bring_up(Backend& b) noexcept : backend_{b}, control_{b} {}
 
-  /// Incoming traffic aborts, everything is off, attributes are set: inner-shareable write-back for queues and tables;
-  /// private TLB maintenance (PTM), so that every invalidation comes through a queue.
+  /// Incoming traffic aborts, everything is off, interrupts and their message addresses too, attributes are set:
+  /// inner-shareable write-back for queues and tables; private TLB maintenance (PTM), so that every invalidation comes through
+  /// a queue. timed_out: the SMMU did not answer and may still use its memory.
   [[nodiscard]] status quiesce(deadline d) noexcept {
     if (const status s = control_.set_global_abort(true, d); !s.ok()) return s;
     if (const status s = control_.set_cr0(0, d); !s.ok()) return s;
+    if (const status s = control_.set_irq_ctrl(0, d); !s.ok()) return s;
     using namespace reg;
+    backend_.write64(gerror_irq_cfg0::offset, 0);  // an earlier owner's message address may be anybody's memory by now
+    backend_.write64(eventq_irq_cfg0::offset, 0);
     constexpr std::uint64_t attributes =
         cr1::queue_ic::put(cacheability::write_back) | cr1::queue_oc::put(cacheability::write_back) | cr1::queue_sh::put(shareability::inner) |
         cr1::table_ic::put(cacheability::write_back) | cr1::table_oc::put(cacheability::write_back) | cr1::table_sh::put(shareability::inner);
@@ -65,9 +69,8 @@ class bring_up {
 
   [[nodiscard]] status enable_events(deadline d) noexcept { return enable(reg::cr0::eventqen::put(true), d); }
 
-  /// Interrupt enables (IRQ_CTRL bits), wired. 0 for a driver that polls.
+  /// Interrupt enables (IRQ_CTRL bits), wired; off since quiesce(). 0 for a driver that polls.
   [[nodiscard]] status set_interrupts(std::uint32_t irq_ctrl_bits, deadline d) noexcept {
-    if (const status s = control_.set_irq_ctrl(0, d); !s.ok()) return s;
     return irq_ctrl_bits == 0 ? status{} : control_.set_irq_ctrl(irq_ctrl_bits, d);
   }
 

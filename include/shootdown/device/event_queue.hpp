@@ -21,7 +21,8 @@ struct event_report {
 /// Consumer side of the event queue: reads records in order, hands them out decoded, gives the slots back, acknowledges an
 /// overflow (OVFLG copied to OVACKFLG). IHI 0070 3.5.4, 7.
 /// Context: one caller at a time (the event interrupt or a poller). A pass is bounded by the ring size, so a fault storm
-/// cannot hold the caller. Cost: two MMIO accesses a pass with records, one without.
+/// cannot hold the caller; a PROD beyond the ring (a device that fell off the bus reads as ones) is not believed.
+/// Cost: two MMIO accesses a pass with records, one without.
 ///
 // Sites: D1 relaxed load of a record word, behind the acquire read of EVENTQ_PROD by the backend
 template <environment Env, backend<Env> Backend>
@@ -65,6 +66,7 @@ class event_queue {
     if (!ring_) return report;
     const std::uint32_t prod = backend_.read32(reg::eventq_prod::offset);
     const std::uint64_t end = geometry_.extend(consumed_, prod);
+    if (end - consumed_ > geometry_.slots()) return report;
     const auto overflow = reg::eventq_prod::ovflg::get(prod);
     report.overflowed = overflow != acknowledged_;
     if (end == consumed_ && !report.overflowed) return report;

@@ -60,19 +60,26 @@ class smmu {
   smmu(const smmu&) = delete;
   smmu& operator=(const smmu&) = delete;
 
-  /// Probes, allocates, resets and enables. unsupported: an ID register set the library cannot drive; out_of_range: a size
-  /// beyond what the hardware (or the strategy) takes; no_memory; timed_out: a handshake or the first commands did not
-  /// complete; already_present: started. After a failure the SMMU aborts all traffic and nothing is held.
+  /// Probes, allocates, resets and enables. Refused before any register is written: unsupported (an ID register set the
+  /// library cannot drive), out_of_range (a size beyond what the hardware or the strategy takes), invalid_argument (irq_ctrl),
+  /// already_present (started). Later: no_memory; timed_out (a handshake or the first commands did not complete). Then the
+  /// SMMU aborts all traffic and nothing is held, but for the memory of an SMMU that cannot even be switched off: that is
+  /// dropped, never given back.
   [[nodiscard]] status start(const smmu_config& c) noexcept {
     if (started_) return errc::already_present;
     const result<identity> id = probe<Env>(backend_);
     if (!id.ok()) return id.state();
     if (c.stream_log2 > id->features.stream_bits || c.stream_log2 > max_stream_log2) return errc::out_of_range;
-    if (c.cmdq_log2 > id->cmdq_log2_max) return errc::out_of_range;
+    if (c.cmdq_log2 < engine::min_log2size || c.cmdq_log2 > id->cmdq_log2_max) return errc::out_of_range;
+    if (c.eventq_log2 < events::min_log2 || c.eventq_log2 > id->eventq_log2_max) return errc::out_of_range;
+    if ((c.irq_ctrl & ~reg::irq_ctrl::mask) != 0) return errc::invalid_argument;  // would never be acknowledged
     config_ = c;
     identity_ = *id;
     const status s = start_parts();
-    if (!s.ok()) release_all();
+    if (!s.ok()) {
+      queue_.fail();
+      release_all(sequence_.quiesce(limit()).ok());
+    }
     started_ = s.ok();
     return s;
   }
@@ -83,10 +90,11 @@ class smmu {
     if (!started_) return errc::not_present;
     queue_.fail();
     if (const status s = sequence_.quiesce(limit()); !s.ok()) return s;
-    release_all();
+    release_all(true);
     started_ = false;
     return {};
   }
+  [[nodiscard]] bool started() const noexcept { return started_; }
 
   // --- command_port ---------------------------------------------------------------------------------------------------
   template <command_list List>
@@ -107,10 +115,13 @@ class smmu {
 
   // --- configuration --------------------------------------------------------------------------------------------------
   /// Makes `e` the entry of `sid`, in steps that the SMMU never sees half-done, each followed by CFGI_STE and a SYNC.
-  /// out_of_range: no such stream. Other failures: the stream has its old entry, or aborts (see entry_writer.hpp).
+  /// out_of_range: no such stream, or not started. Other failures: the stream has its old entry, or aborts (entry_writer.hpp).
   [[nodiscard]] status write_stream(stream_id sid, const ste& e) noexcept {
+    if (!has_stream(sid)) return errc::out_of_range;
     return streams_.write(sid, e, [&]() noexcept { return invalidate_stream(sid); });
   }
+  /// Has `sid` an entry now? Without one its transactions abort.
+  [[nodiscard]] bool has_stream(stream_id sid) const noexcept { return started_ && streams_.contains(sid); }
   /// CFGI_STE (leaf) and SYNC.
   [[nodiscard]] status invalidate_stream(stream_id sid) noexcept { return issue(cmd::cfgi_ste{.sid = sid, .leaf = true}.encode()); }
   /// CFGI_CD (leaf) and SYNC: after a CD that the SMMU may have cached was changed.
@@ -153,6 +164,8 @@ class smmu {
   }
 
  private:
+  using engine = typename Strategy::template engine<Env, Backend>;
+  using events = event_queue<Env, Backend>;
   static constexpr unsigned max_stream_log2 = 20;  // a linear table beyond 64 MiB wants two levels
   static constexpr std::size_t msi_bytes = 64;      // a line of its own
 
@@ -204,10 +217,8 @@ class smmu {
     return queue_.configure(q);
   }
 
-  void release_all() noexcept {
-    queue_.fail();
-    // If the SMMU never acknowledged CR0 = 0 it may still read its memory: then the memory is kept (leaked), not reused.
-    const bool quiet = sequence_.quiesce(limit()).ok();
+  /// `quiet`: the SMMU acknowledged CR0 = 0. If not it may still read its memory, which is then dropped, not reused.
+  void release_all(bool quiet) noexcept {
     events_.close(quiet);
     for (dma_span<Env>* span : {&ring_, &msi_, &stream_memory_}) {
       if (*span && quiet) backend_.release_dma(*span);
@@ -220,7 +231,7 @@ class smmu {
   identity identity_{};
   bring_up<Env, Backend> sequence_;
   queue::command_queue<Env, Backend, Strategy> queue_;
-  event_queue<Env, Backend> events_;
+  events events_;
   table::stream_table<Env> streams_{};
   tag_space<Env> tags_{};
   dma_span<Env> ring_{};
