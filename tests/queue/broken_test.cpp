@@ -10,7 +10,17 @@
 namespace shootdown::test {
 namespace {
 
-enum class flaw { none, early_doorbell, no_room_check, piecemeal_reservation, no_sync, no_wait, raw_cons, interrupts_on, waits_with_interrupts_off };
+enum class flaw {
+  none,
+  early_doorbell,
+  no_room_check,
+  piecemeal_reservation,
+  no_sync,
+  no_wait,
+  raw_cons,
+  interrupts_on,
+  waits_with_interrupts_off
+};
 
 /// A strategy for one thread, right but for F.
 template <flaw F>
@@ -113,7 +123,9 @@ std::string inspect(unsigned log2size) {
   r.device.runs_in_waits = false;
   r.device.runs_in_idle = true;
   std::uint32_t id = 0;
-  const auto submit = [&](std::uint32_t size, completion c = completion::sync) { return *r.queue.submit(numbered_list{++id, size, c}, r.in_turns(10'000)); };
+  const auto submit = [&](std::uint32_t size, completion c = completion::sync) {
+    return *r.queue.submit(numbered_list{++id, size, c}, r.in_turns(10'000));
+  };
   const auto finish = [&](ticket t) { return r.queue.wait(t, r.in_turns(10'000)).code(); };
 
   // A ticket is pending until the device has done its work; a device that starts with the doorbell finds written slots.
@@ -132,7 +144,8 @@ std::string inspect(unsigned log2size) {
   if (behind != errc::ok) return "no completion behind a full ring";
 
   // A list inside another one's reservation. Its ticket is nobody's: waiters of these strategies hold nothing for it.
-  ticket outer = *r.queue.submit(intruded_list<typename rig<Strategy>::queue_type>{&r.queue, {id + 1, 2}, {id + 2, 1, completion::none}}, r.in_turns(10'000));
+  ticket outer = *r.queue.submit(intruded_list<typename rig<Strategy>::queue_type>{&r.queue, {id + 1, 2}, {id + 2, 1, completion::none}},
+                                 r.in_turns(10'000));
   id += 2;
   r.device.step(slots);
   if (finish(outer) != errc::ok) return "no completion beside a nested list";

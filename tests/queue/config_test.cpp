@@ -41,7 +41,11 @@ TYPED_TEST(queue_configuration, refuses_each_defect_by_name_and_changes_nothing)
   EXPECT_EQ(this->tried([](conf& c) { c.ring.words *= 2; }), errc::invalid_argument);
   EXPECT_EQ(this->tried([](conf& c) { c.log2size += 1; }), errc::invalid_argument);
   EXPECT_EQ(this->tried([](conf& c) { c.hardware_log2size = c.log2size - 1; }), errc::out_of_range);
-  EXPECT_EQ(this->tried([](conf& c) { c.log2size = 64; c.hardware_log2size = 64; }), errc::out_of_range);
+  EXPECT_EQ(this->tried([](conf& c) {
+    c.log2size = 64;
+    c.hardware_log2size = 64;
+  }),
+            errc::out_of_range);
   EXPECT_EQ(this->tried([](conf& c) { c.ring.bus = bus_addr{raw(c.ring.bus) + 16}; }), errc::misaligned);
   EXPECT_EQ(this->tried([](conf& c) { c.ring.bus = bus_addr{raw(c.ring.bus) + c.ring.words * 4}; }), errc::misaligned);
   EXPECT_EQ(this->tried([](conf& c) { c.ring.bus = bus_addr{std::uint64_t{1} << 52}; }), errc::out_of_range);
@@ -52,9 +56,9 @@ TYPED_TEST(queue_configuration, refuses_each_defect_by_name_and_changes_nothing)
 TYPED_TEST(queue_configuration, refuses_a_ring_below_the_strategys_minimum) {
   using conf = typename TestFixture::config_type;
   EXPECT_EQ(this->tried([](conf& c) {
-              c.log2size -= 1;
-              c.ring.words /= 2;
-            }),
+    c.log2size -= 1;
+    c.ring.words /= 2;
+  }),
             errc::out_of_range);
 }
 
@@ -63,9 +67,9 @@ TYPED_TEST(queue_configuration, message_mode_needs_an_address_that_a_message_can
   if constexpr (std::is_same_v<typename TypeParam::strategy, queue::owner_cas>) {
     // Its messages go to the ring: slot 0 of a ring at bus address 0 would get none.
     EXPECT_EQ(this->tried([](conf& c) {
-                c.completion = completion_mode::msi;
-                c.ring.bus = bus_addr{0};
-              }),
+      c.completion = completion_mode::msi;
+      c.ring.bus = bus_addr{0};
+    }),
               errc::invalid_argument);
   } else {
     const std::vector<std::pair<std::function<void(conf&)>, errc>> defects{
@@ -76,9 +80,9 @@ TYPED_TEST(queue_configuration, message_mode_needs_an_address_that_a_message_can
         {[](conf& c) { c.msi_word.bus = bus_addr{std::uint64_t{1} << 52}; }, errc::out_of_range}};
     for (const auto& [change, code] : defects)
       EXPECT_EQ(this->tried([&](conf& c) {
-                  c.completion = completion_mode::msi;
-                  change(c);
-                }),
+        c.completion = completion_mode::msi;
+        change(c);
+      }),
                 code);
   }
 }

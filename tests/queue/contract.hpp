@@ -141,11 +141,12 @@ struct variant {
   static constexpr unsigned smallest = SmallestLog2Size;
 };
 using queue::completion_mode;
-using all_variants = testing::Types<
-    variant<queue::locked, completion_mode::cons_poll, 2>, variant<queue::locked, completion_mode::cons_sev, 2>,
-    variant<queue::locked, completion_mode::msi, 2>, variant<queue::owner_cas, completion_mode::cons_poll, 6>,
-    variant<queue::owner_cas, completion_mode::cons_sev, 6>, variant<queue::owner_cas, completion_mode::msi, 6>>;
-using message_variants = testing::Types<variant<queue::locked, completion_mode::msi, 2>, variant<queue::owner_cas, completion_mode::msi, 6>>;
+using all_variants =
+    testing::Types<variant<queue::locked, completion_mode::cons_poll, 2>, variant<queue::locked, completion_mode::cons_sev, 2>,
+                   variant<queue::locked, completion_mode::msi, 2>, variant<queue::owner_cas, completion_mode::cons_poll, 6>,
+                   variant<queue::owner_cas, completion_mode::cons_sev, 6>, variant<queue::owner_cas, completion_mode::msi, 6>>;
+using message_variants =
+    testing::Types<variant<queue::locked, completion_mode::msi, 2>, variant<queue::owner_cas, completion_mode::msi, 6>>;
 struct variant_name {
   template <class V>
   static std::string GetName(int) {

@@ -119,7 +119,8 @@ TYPED_TEST(command_queue_errors, when_the_log_overflows_the_oldest_tickets_learn
   EXPECT_EQ(this->finish(tickets.back()), errc::ok);
   EXPECT_EQ(this->queue.errors().total(), over);
   EXPECT_EQ(this->finish(tickets[0]), errc::unknown_error);  // it was fine, but the log cannot tell any more
-  for (std::uint32_t i = 1; i != 1 + over; ++i) EXPECT_EQ(this->finish(tickets[i]), i <= 3 ? errc::unknown_error : errc::illegal_command) << i;
+  for (std::uint32_t i = 1; i != 1 + over; ++i)
+    EXPECT_EQ(this->finish(tickets[i]), i <= 3 ? errc::unknown_error : errc::illegal_command) << i;
   ticket later = this->must_submit(numbered_list{100, 1});
   EXPECT_EQ(this->finish(later), errc::ok);
 }
@@ -204,7 +205,8 @@ TEST(error_log, readers_beside_a_writer_see_whole_records_or_are_told_to_ask_aga
     std::array<queue::error_record, 16> out{};
     const std::size_t n = log.snapshot(out);
     for (std::size_t i = 0; i != n; ++i)
-      if (out[i].what.dw0 != ~out[i].what.dw1 || value(out[i].at) != value(out[i].first) + 5 || value(out[i].first) != out[i].what.dw0 * 10) ++torn;
+      if (out[i].what.dw0 != ~out[i].what.dw1 || value(out[i].at) != value(out[i].first) + 5 || value(out[i].first) != out[i].what.dw0 * 10)
+        ++torn;
     const errc e = log.outcome(seq64{6}, seq64{10});  // between two records: clean as long as the log remembers
     if (e != errc::ok && e != errc::unknown_error && e != errc::pending) ++torn;
   }

@@ -164,7 +164,8 @@ TEST_F(owner_cas, a_gathered_writer_that_never_finishes_fails_the_queue_within_t
   result<ticket> followers{errc::pending};
   std::thread follower{[&] {
     while (!owner_in.load(std::memory_order_acquire)) std::this_thread::yield();
-    followers = queue.submit(gate_list{&follower_in, &owner_out}, deadline::never());  // reserved behind the owner; does not finish before it
+    followers =
+        queue.submit(gate_list{&follower_in, &owner_out}, deadline::never());  // reserved behind the owner; does not finish before it
   }};
   const result<ticket> owners = queue.submit(gate_list{&owner_in, &follower_in}, deadline::never());
   owner_out.store(true, std::memory_order_release);

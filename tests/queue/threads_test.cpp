@@ -34,7 +34,9 @@ struct command_queue_threads : queue_fixture<V> {
     while (this->device.step(64) != 0) {
     }
   }
-  [[nodiscard]] static deadline soon() { return deadline::in(queue_env::now(), nanoseconds{60'000'000'000}); }  // only to fail instead of hanging
+  [[nodiscard]] static deadline soon() {
+    return deadline::in(queue_env::now(), nanoseconds{60'000'000'000});
+  }  // only to fail instead of hanging
   [[nodiscard]] static std::uint32_t id(std::uint32_t thread, std::uint32_t n) { return thread * lists_each + n; }
 };
 TYPED_TEST_SUITE(command_queue_threads, all_variants, variant_name);
@@ -53,8 +55,11 @@ TYPED_TEST(command_queue_threads, earlier_writes_reach_the_device_and_its_effect
     for (std::uint32_t n = 0; n != lists_each; ++n) {
       const std::uint32_t list = this->id(thread, n);
       written[list] = list * 3u + 1;
-      result<ticket> t = this->queue.submit(numbered_list{list, 1 + static_cast<std::uint32_t>(random() % 3), completion::sync, static_cast<std::uint16_t>(thread)}, this->soon());
-      if (!t.ok() || !this->queue.wait(*t, this->soon()).ok() || effect[list] != list * 5u + 1) wrong.fetch_add(1, std::memory_order_relaxed);
+      result<ticket> t = this->queue.submit(
+          numbered_list{list, 1 + static_cast<std::uint32_t>(random() % 3), completion::sync, static_cast<std::uint16_t>(thread)},
+          this->soon());
+      if (!t.ok() || !this->queue.wait(*t, this->soon()).ok() || effect[list] != list * 5u + 1)
+        wrong.fetch_add(1, std::memory_order_relaxed);
       written[list] = 0;  // guarantee 2: the device is done with it
     }
   });
@@ -72,7 +77,9 @@ TYPED_TEST(command_queue_threads, lists_of_many_submitters_stay_whole_and_in_ord
     for (std::uint32_t n = 0; n != lists_each; ++n) {
       const bool waits = random() % 4 != 0;
       const std::uint32_t size = 1 + static_cast<std::uint32_t>(random() % (this->slots() - 1));
-      result<ticket> t = this->queue.submit(numbered_list{this->id(thread, n), size, waits ? completion::sync : completion::none, static_cast<std::uint16_t>(thread)}, this->soon());
+      result<ticket> t = this->queue.submit(
+          numbered_list{this->id(thread, n), size, waits ? completion::sync : completion::none, static_cast<std::uint16_t>(thread)},
+          this->soon());
       if (!t.ok()) {
         wrong.fetch_add(1, std::memory_order_relaxed);
         continue;
@@ -134,7 +141,8 @@ TYPED_TEST(command_queue_threads, failing_the_queue_releases_everybody) {
     crew.emplace_back([&, thread] {
       in.fetch_add(1, std::memory_order_relaxed);
       for (std::uint32_t n = 0;; ++n) {  // fills the ring, then waits for room
-        result<ticket> t = this->queue.submit(numbered_list{this->id(thread, n), 2, completion::none, static_cast<std::uint16_t>(thread)}, this->soon());
+        result<ticket> t =
+            this->queue.submit(numbered_list{this->id(thread, n), 2, completion::none, static_cast<std::uint16_t>(thread)}, this->soon());
         if (t.ok()) continue;
         if (t.code() != errc::queue_failed) wrong.fetch_add(1, std::memory_order_relaxed);
         break;

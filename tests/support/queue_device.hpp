@@ -30,8 +30,10 @@ struct queue_env : host::basic_env<host::thread_stats> {
     return instant{clock.fetch_add(1000, std::memory_order_relaxed)};
   }
   static void wait_event(deadline) noexcept {
-    if (event_turn) event_turn();
-    else std::this_thread::yield();
+    if (event_turn)
+      event_turn();
+    else
+      std::this_thread::yield();
   }
   struct irq_guard {
     irq_guard() noexcept { ++depth(); }
@@ -60,8 +62,7 @@ class queue_device {
 
   enum class fault : std::uint8_t { none, illegal, fetch_abort, atc_timeout };
 
-  explicit queue_device(std::size_t words = 8192)
-      : memory_{std::make_unique<typename Env::dma_word[]>(words)}, words_{words} {}
+  explicit queue_device(std::size_t words = 8192) : memory_{std::make_unique<typename Env::dma_word[]>(words)}, words_{words} {}
   ~queue_device() { stop_thread(); }
 
   // The backend.
@@ -91,8 +92,10 @@ class queue_device {
   void idle(deadline) noexcept {
     if (Env::depth() != 0) note("a wait with interrupts off");
     idles_.fetch_add(1, std::memory_order_relaxed);
-    if (runs_in_waits || runs_in_idle) turn();
-    else std::this_thread::yield();
+    if (runs_in_waits || runs_in_idle)
+      turn();
+    else
+      std::this_thread::yield();
   }
   dma_span<Env> allocate_dma(std::size_t bytes, std::size_t align) noexcept {
     const std::size_t n = bytes / 8, step = align < 8 ? 1 : align / 8;
@@ -155,7 +158,9 @@ class queue_device {
   void forget() { consumed_.clear(); }
   [[nodiscard]] std::uint32_t prod() const { return prod_.load(std::memory_order_acquire); }
   [[nodiscard]] std::uint32_t cons() const { return cons_.load(std::memory_order_acquire); }
-  [[nodiscard]] bool error_active() const { return ((gerror_.load(std::memory_order_acquire) ^ gerrorn_.load(std::memory_order_acquire)) & 1u) != 0; }
+  [[nodiscard]] bool error_active() const {
+    return ((gerror_.load(std::memory_order_acquire) ^ gerrorn_.load(std::memory_order_acquire)) & 1u) != 0;
+  }
   [[nodiscard]] std::uint32_t doorbells() const { return doorbells_.load(std::memory_order_relaxed); }
   [[nodiscard]] std::uint64_t idles() const { return idles_.load(std::memory_order_relaxed); }
   /// Breaches of the contract, in words; empty = none. Read it when the threads have ended.
@@ -198,7 +203,8 @@ class queue_device {
     }
     typename Env::dma_word* const slot = ring_.cpu + geometry_.index(cons) * 2;
     const command c{slot[0].load(std::memory_order_relaxed), slot[1].load(std::memory_order_relaxed)};
-    if (static_cast<std::uint8_t>(c.dw0) == poison || static_cast<std::uint32_t>(c.dw0) == 0) note("a slot was published before it was written");
+    if (static_cast<std::uint8_t>(c.dw0) == poison || static_cast<std::uint32_t>(c.dw0) == 0)
+      note("a slot was published before it was written");
     const bool sync = opcode_of(c) == opcode::sync;
     if (sync && delayed_ < sync_delay) {
       ++delayed_;
@@ -212,8 +218,10 @@ class queue_device {
     }
     if (keeps_log) consumed_.push_back(c);
     if (on_command) on_command(c);
-    if (sync) signal(cmd::sync::decode(c), slot);
-    else slot[0].store(poison, std::memory_order_relaxed);
+    if (sync)
+      signal(cmd::sync::decode(c), slot);
+    else
+      slot[0].store(poison, std::memory_order_relaxed);
     if (sync && before_cons) before_cons();
     cons_.store(geometry_.add(cons, 1), std::memory_order_release);
     return true;
@@ -224,8 +232,11 @@ class queue_device {
     typename Env::dma_word* const target = message ? memory_.get() + (raw(s.msiaddr) - bus_base) / 8 : nullptr;
     if (target != slot) slot[0].store(poison, std::memory_order_relaxed);
     if (!message) return;
-    if (drops_msi) gerror_.fetch_xor(((gerror_.load(std::memory_order_relaxed) ^ gerrorn_.load(std::memory_order_relaxed)) & 16u) ^ 16u, std::memory_order_release);
-    else target->store_low(s.msidata, std::memory_order_release);
+    if (drops_msi)
+      gerror_.fetch_xor(((gerror_.load(std::memory_order_relaxed) ^ gerrorn_.load(std::memory_order_relaxed)) & 16u) ^ 16u,
+                        std::memory_order_release);
+    else
+      target->store_low(s.msidata, std::memory_order_release);
   }
 
   std::unique_ptr<typename Env::dma_word[]> memory_;

@@ -85,7 +85,7 @@ class command_queue {
 
   /// One look: pending, or the outcome. Never waits.
   [[nodiscard]] status poll(ticket& t) noexcept {
-    const std::uint32_t n = polls_.load(std::memory_order_relaxed) + 1;  // S1 relaxed: only paces the thorough looks; lost counts do no harm
+    const std::uint32_t n = polls_.load(std::memory_order_relaxed) + 1;  // S1 relaxed: paces the thorough looks; lost counts do no harm
     polls_.store(n, std::memory_order_relaxed);                          // S1 relaxed: as above
     Env::stats::add(counter::completion_polls);
     return look(t, n % core_.thorough_period == 0);

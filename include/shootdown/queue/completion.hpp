@@ -49,8 +49,9 @@ class completion_tracker {
   /// Everything before `base` is over. Only while the device is stopped and nobody waits on this generation.
   void start(seq64 base) noexcept {
     if (by_message()) {
-      ring_->config().msi_word.cpu->store(low_half(value(base)), std::memory_order_relaxed);  // S6 relaxed: before the queue is started (core.hpp S2)
-      Env::dma_publish(ring_->config().msi_word.cpu, sizeof(typename Env::dma_word));
+      typename Env::dma_word* const word = ring_->config().msi_word.cpu;
+      word->store(low_half(value(base)), std::memory_order_relaxed);  // S6 relaxed: before the queue is started (core.hpp S2)
+      Env::dma_publish(word, sizeof(typename Env::dma_word));
     }
     msi_seen_.store(value(base), std::memory_order_relaxed);   // S6 relaxed: as above
     completed_.store(value(base), std::memory_order_release);  // S2 -> S1: an observer of the new base sees the new word too
@@ -95,7 +96,7 @@ class completion_tracker {
 
   /// False if the word cannot be trusted any more.
   bool observe_message() noexcept {
-    const seq64 reached = completed();  // before the word, see above
+    const seq64 reached = completed();                            // before the word, see above
     const seq64 seen{msi_seen_.load(std::memory_order_relaxed)};  // S4 relaxed: any position the word ever had is a valid bound
     if (distance(reached, seen) >= (std::int64_t{1} << 31)) return false;
     typename Env::dma_word* const word = ring_->config().msi_word.cpu;
@@ -113,8 +114,9 @@ class completion_tracker {
   void advance_to(seq64 to) noexcept {
     std::uint64_t known = completed_.load(std::memory_order_relaxed);  // S3 relaxed: only compared; S2 decides
     while (distance(to, seq64{known}) > 0 &&
-           !completed_.compare_exchange_weak(known, value(to), std::memory_order_release,  // S2 -> S1: the device's effects, acquired by D3 or D5, before the number
-                                             std::memory_order_relaxed)) {                 // S3 relaxed: only to compare again
+           !completed_.compare_exchange_weak(known, value(to),
+                                             std::memory_order_release,     // S2 -> S1: what CONS or D5 acquired, before the number
+                                             std::memory_order_relaxed)) {  // S3 relaxed: only to compare again
     }
   }
 

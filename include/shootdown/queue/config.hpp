@@ -24,19 +24,19 @@ enum class completion_mode : std::uint8_t { cons_poll, cons_sev, msi };
 /// the device's use of the queue. Register offsets are the backend's, so the same queue serves the CMDQ, an ECMDQ or a VCMDQ.
 template <class Env>
 struct queue_config {
-  dma_span<Env> ring{};                            ///< 2 words per slot, aligned on the bus to max(32, its size in bytes)
-  unsigned log2size{};                             ///< slots = 2^log2size
-  unsigned hardware_log2size{19};                  ///< the most the hardware takes: IDR1.CMDQS
-  std::uint32_t prod_offset{};                     ///< xxx_PROD
-  std::uint32_t cons_offset{};                     ///< xxx_CONS
-  std::uint32_t gerror_offset{0x60};               ///< GERROR, bit 0 = CMDQ_ERR
-  std::uint32_t gerrorn_offset{0x64};              ///< GERRORN
-  completion_mode completion{};                    ///< see above
-  dma_span<Env> msi_word{};                        ///< msi mode: one word of its own, 8-byte aligned (owner_cas uses the ring instead)
-  nanoseconds publish_limit{10'000'000'000};       ///< how long to wait for another CPU between its reservation and its publication
+  dma_span<Env> ring{};                       ///< 2 words per slot, aligned on the bus to max(32, its size in bytes)
+  unsigned log2size{};                        ///< slots = 2^log2size
+  unsigned hardware_log2size{19};             ///< the most the hardware takes: IDR1.CMDQS
+  std::uint32_t prod_offset{};                ///< xxx_PROD
+  std::uint32_t cons_offset{};                ///< xxx_CONS
+  std::uint32_t gerror_offset{0x60};          ///< GERROR, bit 0 = CMDQ_ERR
+  std::uint32_t gerrorn_offset{0x64};         ///< GERRORN
+  completion_mode completion{};               ///< see above
+  dma_span<Env> msi_word{};                   ///< msi mode: one word of its own, 8-byte aligned (owner_cas uses the ring instead)
+  nanoseconds publish_limit{10'000'000'000};  ///< how long to wait for another CPU between its reservation and its publication
 };
 
-inline constexpr unsigned slot_words = 2;          ///< 64-bit words of one command
+inline constexpr unsigned slot_words = 2;  ///< 64-bit words of one command
 inline constexpr unsigned max_log2size = queue_geometry::max_log2size;
 inline constexpr std::uint64_t bus_limit = std::uint64_t{1} << 52;
 

@@ -55,12 +55,12 @@ class error_log {
       lost_.store(past, std::memory_order_release);  // S2 -> S3: after the odd version
     }
     words& w = records_[n % capacity];
-    w.first.store(value(r.first), std::memory_order_release);                        // S2 -> S3: after the odd version
-    w.at.store(value(r.at), std::memory_order_release);                              // S2 -> S3: as above
-    w.kind.store(static_cast<std::uint64_t>(r.kind), std::memory_order_release);     // S2 -> S3: as above
-    w.dw0.store(r.what.dw0, std::memory_order_release);                              // S2 -> S3: as above
-    w.dw1.store(r.what.dw1, std::memory_order_release);                              // S2 -> S3: as above
-    version_.store(v + 2, std::memory_order_release);  // S4 -> S5: the words before the version that admits them
+    w.first.store(value(r.first), std::memory_order_release);                     // S2 -> S3: after the odd version
+    w.at.store(value(r.at), std::memory_order_release);                           // S2 -> S3: as above
+    w.kind.store(static_cast<std::uint64_t>(r.kind), std::memory_order_release);  // S2 -> S3: as above
+    w.dw0.store(r.what.dw0, std::memory_order_release);                           // S2 -> S3: as above
+    w.dw1.store(r.what.dw1, std::memory_order_release);                           // S2 -> S3: as above
+    version_.store(v + 2, std::memory_order_release);                             // S4 -> S5: the words before the version that admits them
   }
 
   /// What became of the commands [first, end), all of them passed by the device: ok, the kind of an error that hit them,
@@ -116,11 +116,11 @@ class error_log {
 
   [[nodiscard]] error_record read(std::uint64_t i) const noexcept {
     const words& w = records_[i];
-    return {seq64{w.first.load(std::memory_order_acquire)},                  // S3 acquire: pairs with S2, keeps S6 behind it
-            seq64{w.at.load(std::memory_order_acquire)},                     // S3 acquire: as above
-            static_cast<errc>(w.kind.load(std::memory_order_acquire)),       // S3 acquire: as above
-            {w.dw0.load(std::memory_order_acquire),                          // S3 acquire: as above
-             w.dw1.load(std::memory_order_acquire)}};                        // S3 acquire: as above
+    return {seq64{w.first.load(std::memory_order_acquire)},             // S3 acquire: pairs with S2, keeps S6 behind it
+            seq64{w.at.load(std::memory_order_acquire)},                // S3 acquire: as above
+            static_cast<errc>(w.kind.load(std::memory_order_acquire)),  // S3 acquire: as above
+            {w.dw0.load(std::memory_order_acquire),                     // S3 acquire: as above
+             w.dw1.load(std::memory_order_acquire)}};                   // S3 acquire: as above
   }
 
   cell version_{};  // 2 * records written; odd while one is being written

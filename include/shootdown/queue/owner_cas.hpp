@@ -62,9 +62,9 @@ class owner_cas_engine {
     valid_.reset();
     lock_.reset();
     const std::uint64_t at = value(base) & position_mask;
-    base_.store(value(base), std::memory_order_relaxed);                            // S8 relaxed: nobody uses the queue; core.hpp S2 publishes
-    owner_prod_.store(static_cast<std::uint32_t>(at), std::memory_order_relaxed);   // S8 relaxed: as above
-    pair_.store((at << cons_shift) | at, std::memory_order_relaxed);                // S8 relaxed: as above
+    base_.store(value(base), std::memory_order_relaxed);  // S8 relaxed: nobody uses the queue; core.hpp S2 publishes
+    owner_prod_.store(static_cast<std::uint32_t>(at), std::memory_order_relaxed);  // S8 relaxed: as above
+    pair_.store((at << cons_shift) | at, std::memory_order_relaxed);               // S8 relaxed: as above
   }
 
   template <command_list List>
@@ -76,8 +76,9 @@ class owner_cas_engine {
         std::uint64_t old = pair_.load(std::memory_order_relaxed);  // S1 relaxed: S2 validates it
         while (free_slots(old) >= need) {
           const std::uint64_t next = (old & ~low_half) | owned | ((old + need) & position_mask);
-          if (pair_.compare_exchange_weak(old, next, std::memory_order_acquire,  // S2 acquire: pairs with S3: the last lap's slots are free before we write
-                                          std::memory_order_relaxed)) {          // S1 relaxed: as above
+          if (pair_.compare_exchange_weak(old, next,
+                                          std::memory_order_acquire,     // S2 acquire: pairs with S3: the slots are free before we write
+                                          std::memory_order_relaxed)) {  // S1 relaxed: as above
             return insert(list, size, closing, old, need, t);
           }
         }
@@ -107,7 +108,9 @@ class owner_cas_engine {
     lock_.unlock_shared();
   }
 
-  [[nodiscard]] seq64 reached() const noexcept { return widen(cons_of(pair_.load(std::memory_order_relaxed))); }  // S1 relaxed: a lower bound by itself
+  [[nodiscard]] seq64 reached() const noexcept {
+    return widen(cons_of(pair_.load(std::memory_order_relaxed)));  // S1 relaxed: a lower bound by itself
+  }
   /// Every list that is waited for ends in a SYNC of its own, so a failing SYNC speaks for its own list only.
   [[nodiscard]] seq64 in_doubt_from(seq64 at) const noexcept { return at; }
   [[nodiscard]] seq64 tail() const noexcept { return widen(prod_of(pair_.load(std::memory_order_relaxed))); }  // S1 relaxed: as above
@@ -120,7 +123,8 @@ class owner_cas_engine {
     // Nobody owns and all is published: then every slot must be marked for its last lap, unless something moved meanwhile.
     const bool at_rest = (pair & owned) == 0 && owner_prod_.load(std::memory_order_acquire) == prod_of(pair);  // S6 acquire: pairs with S5
     const std::uint64_t n = core_->slots.slots();
-    return !at_rest || valid_.valid(seq64{value(widen(prod_of(pair))) - n}, n) || pair_.load(std::memory_order_relaxed) != pair;  // S1 relaxed: S6 and the bits were acquired before
+    if (!at_rest || valid_.valid(seq64{value(widen(prod_of(pair))) - n}, n)) return true;
+    return pair_.load(std::memory_order_relaxed) != pair;  // S1 relaxed: S6 and the bits were acquired before
   }
 
  private:
@@ -130,7 +134,9 @@ class owner_cas_engine {
   static constexpr std::uint64_t owned = std::uint64_t{1} << 31;
   static constexpr std::uint64_t position_mask = owned - 1;
 
-  [[nodiscard]] static constexpr std::uint32_t prod_of(std::uint64_t pair) noexcept { return static_cast<std::uint32_t>(pair & position_mask); }
+  [[nodiscard]] static constexpr std::uint32_t prod_of(std::uint64_t pair) noexcept {
+    return static_cast<std::uint32_t>(pair & position_mask);
+  }
   [[nodiscard]] static constexpr std::uint32_t cons_of(std::uint64_t pair) noexcept {
     return static_cast<std::uint32_t>((pair >> cons_shift) & position_mask);
   }
@@ -149,14 +155,16 @@ class owner_cas_engine {
     const seq64 s = widen(at);
     std::uint64_t base = base_.load(std::memory_order_relaxed);  // S7 relaxed: as above
     while (value(s) - base > (std::uint64_t{1} << 29) &&
-           !base_.compare_exchange_weak(base, value(s) - (std::uint64_t{1} << 24), std::memory_order_relaxed,  // S7 relaxed: a number by itself
-                                        std::memory_order_relaxed)) {                                         // S7 relaxed: as above
+           !base_.compare_exchange_weak(base, value(s) - (std::uint64_t{1} << 24),
+                                        std::memory_order_relaxed,     // S7 relaxed: a number by itself
+                                        std::memory_order_relaxed)) {  // S7 relaxed: as above
     }
     return s;
   }
 
   template <command_list List>
-  [[nodiscard]] status insert(const List& list, std::uint32_t size, bool closing, std::uint64_t old, std::uint32_t need, ticket& t) noexcept {
+  [[nodiscard]] status insert(const List& list, std::uint32_t size, bool closing, std::uint64_t old, std::uint32_t need,
+                              ticket& t) noexcept {
     t.first = widen_own(prod_of(old));
     t.end = advance(t.first, need);
     Env::trace::event(trace_point::reserve, value(t.end), need);
@@ -177,7 +185,8 @@ class owner_cas_engine {
       if (limit()) return errc::queue_failed;
       Env::relax();
     }
-    const std::uint32_t end = prod_of(pair_.fetch_and(~owned, std::memory_order_relaxed));  // S4 relaxed: closes the gathering; S5 -> S6 orders owners
+    const std::uint32_t end =
+        prod_of(pair_.fetch_and(~owned, std::memory_order_relaxed));  // S4 relaxed: closes the gathering; S5 -> S6 orders owners
     const std::uint64_t n = (end - start) & position_mask;
     while (!valid_.valid(first, n)) {
       if (limit()) return errc::queue_failed;
@@ -256,8 +265,8 @@ class owner_cas_engine {
 
   queue_core<Env, Backend>* core_;
   valid_map<Env> valid_{};
-  typename Env::template atomic<std::uint64_t> base_{};                            // a position behind all that are in use; hardly ever written
-  alignas(cache_line) typename Env::template atomic<std::uint64_t> pair_{};        // alone on its line
+  typename Env::template atomic<std::uint64_t> base_{};                      // a position behind all that are in use; hardly ever written
+  alignas(cache_line) typename Env::template atomic<std::uint64_t> pair_{};  // alone on its line
   alignas(cache_line) typename Env::template atomic<std::uint32_t> owner_prod_{};  // PROD as the last owner wrote it
   waiter_lock<Env> lock_{};
 };

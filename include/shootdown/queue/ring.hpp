@@ -50,7 +50,8 @@ class ring {
   /// Writes the command of position `at`.
   void put(seq64 at, command c) noexcept {
     typename Env::dma_word* const slot = words(at);
-    slot[0].store(c.dw0, std::memory_order_relaxed);  // D1 relaxed: the device looks only after D2, which releases; a CPU that rings for us acquired our publication
+    // The device looks only after D2, which releases; a CPU that rings for us has acquired our publication.
+    slot[0].store(c.dw0, std::memory_order_relaxed);  // D1 relaxed: D2 orders it
     slot[1].store(c.dw1, std::memory_order_relaxed);  // D1 relaxed: as above
   }
 

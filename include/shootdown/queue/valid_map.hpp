@@ -46,7 +46,8 @@ class valid_map {
 
   /// Every bit clear: nothing is valid in a lap whose wrap flag is 0.
   void reset() noexcept {
-    for (std::size_t i = 0; i != count(); ++i) words_[i].store(0, std::memory_order_relaxed);  // S3 relaxed: nobody uses the queue; its start publishes
+    for (std::size_t i = 0; i != count(); ++i)
+      words_[i].store(0, std::memory_order_relaxed);  // S3 relaxed: nobody uses the queue; its start publishes
   }
 
   /// Positions [first, first + n) are written.

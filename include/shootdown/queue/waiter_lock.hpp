@@ -23,13 +23,14 @@ template <class Env>
 class waiter_lock {
  public:
   /// Nobody holds it. Only while nobody uses it.
-  void reset() noexcept { word_.store(0, std::memory_order_release); }  // S5 release: as unlock_shared
+  void reset() noexcept { word_.store(0, std::memory_order_release); }  // S5 release -> S1: as unlock_shared
 
   /// Takes a share; `give_up()` is asked once per turn while an exclusive holder is in the way. False: given up, no share taken.
   template <class GiveUp>
   [[nodiscard]] bool lock_shared(GiveUp&& give_up) noexcept {
-    if ((word_.fetch_add(1, std::memory_order_acquire) & exclusive) == 0) return true;  // S1 acquire: pairs with S5, S6: the last shadow CONS is ours to see
-    while ((word_.load(std::memory_order_acquire) & exclusive) != 0) {                  // S2 acquire: pairs with S6
+    if ((word_.fetch_add(1, std::memory_order_acquire) & exclusive) == 0)
+      return true;  // S1 acquire: pairs with S5, S6: the last shadow CONS is ours to see
+    while ((word_.load(std::memory_order_acquire) & exclusive) != 0) {  // S2 acquire: pairs with S6
       if (give_up()) {
         unlock_shared();
         return false;
