@@ -28,9 +28,9 @@ inline constexpr sharing all_sharings[] = {sharing::private_domains, sharing::sh
 struct workload {
   std::string name;
   std::shared_ptr<const std::vector<trace_unmap>> unmaps;
-  std::uint64_t largest{};   ///< pages of the largest unmap
-  bool huge_pages{};         ///< memory is laid out so that blocks can be used (else 4 KiB pages only)
-  bool recorded{};           ///< the unmaps carry what the recorded driver issued
+  std::uint64_t largest{};  ///< pages of the largest unmap
+  bool huge_pages{};        ///< memory is laid out so that blocks can be used (else 4 KiB pages only)
+  bool recorded{};          ///< the unmaps carry what the recorded driver issued
 };
 
 /// One row of the table.

@@ -22,7 +22,8 @@
 #include "trace.hpp"
 #include "unmap.hpp"
 
-ABSL_FLAG(std::string, trace, SHOOTDOWN_TRACE_DIR "/linux-6.1.192-strict-smp1.pairs.txt.gz", "recording in the pairs format, plain or gzip");
+ABSL_FLAG(std::string, trace, SHOOTDOWN_TRACE_DIR "/linux-6.1.192-strict-smp1.pairs.txt.gz",
+          "recording in the pairs format, plain or gzip");
 ABSL_FLAG(unsigned, threads, 2, "threads that unmap, 1 to 16");
 ABSL_FLAG(std::string, filter, ".*", "run the cases whose name matches this regular expression");
 ABSL_FLAG(bool, quick, false, "fewer repetitions and shorter synthetic workloads; the whole trace all the same");
@@ -105,7 +106,8 @@ int main(int argc, char** argv) {
 
   std::vector<std::string> words{argv[0], absl::StrCat("--benchmark_out=", report), "--benchmark_out_format=json",
                                  absl::StrCat("--benchmark_repetitions=", repetitions)};
-  if (repetitions > 1) words.emplace_back("--benchmark_enable_random_interleaving=true");  // baselines alternate with what is compared to them
+  if (repetitions > 1)
+    words.emplace_back("--benchmark_enable_random_interleaving=true");  // baselines alternate with what is compared to them
   std::vector<char*> bench_argv;
   for (std::string& w : words) bench_argv.push_back(w.data());
   int bench_argc = static_cast<int>(bench_argv.size());

@@ -47,7 +47,8 @@ void summary_reporter::ReportRuns(const std::vector<Run>& runs) {
       const auto leaks = run.counters.find("leaks");
       if (leaks != run.counters.end()) leaks_ += leaks->second.value;
     }
-    const bool shown = repetitions_ > 1 ? run.run_type == Run::RT_Aggregate && run.aggregate_name == "median" : run.run_type == Run::RT_Iteration;
+    const bool shown =
+        repetitions_ > 1 ? run.run_type == Run::RT_Aggregate && run.aggregate_name == "median" : run.run_type == Run::RT_Iteration;
     if (!shown) continue;
     const std::vector<std::string> parts = absl::StrSplit(run.run_name.function_name, '/');
     if (parts.size() < 5) continue;
@@ -64,8 +65,8 @@ void summary_reporter::print(const std::vector<workload>& workloads) const {
     const auto found = rows_.find(w.name);
     if (found == rows_.end()) continue;
     out << absl::StrFormat("\n%s: %d unmaps a pass and thread\n", w.name, w.unmaps->size());
-    out << absl::StrFormat("  %-10s%-10s%-9s%10s%10s%10s%8s%8s%8s%8s%8s%9s%9s%7s\n", "strategy", "policy", "domains", "unmaps/s", "p50", "p99",
-                           "cmds", "SYNCs", "bells", "RMWs", "failCAS", "over pg", "mapflush", "leaks");
+    out << absl::StrFormat("  %-10s%-10s%-9s%10s%10s%10s%8s%8s%8s%8s%8s%9s%9s%7s\n", "strategy", "policy", "domains", "unmaps/s", "p50",
+                           "p99", "cmds", "SYNCs", "bells", "RMWs", "failCAS", "over pg", "mapflush", "leaks");
     for (const row& r : found->second) {
       const auto& c = r.counters;
       out << absl::StrFormat("  %-10s%-10s%-9s%10s%10s%10s%8.3f%8.3f%8.3f%8.2f%8.3f%9.3f%9.3f%7.0f\n", r.strategy, r.policy, r.domains,
@@ -83,16 +84,16 @@ void summary_reporter::print_recorded(const workload& w) const {
   std::ostream& out = GetOutputStream();
   const recorded_totals all = sum_recorded(*w.unmaps, 1);
   const recorded_totals large = sum_recorded(*w.unmaps, large_unmap_pages);
-  out << absl::StrFormat("\n  one pass of %d unmaps, %d of them of %d pages or more:%15s%22s\n", all.unmaps, large.unmaps, large_unmap_pages, "TLBI + SYNC",
-                         "of these large");
+  out << absl::StrFormat("\n  one pass of %d unmaps, %d of them of %d pages or more:%15s%22s\n", all.unmaps, large.unmaps,
+                         large_unmap_pages, "TLBI + SYNC", "of these large");
   const auto line = [&](const std::string& what, double t, double s, double lt, double ls) {
     out << absl::StrFormat("    %-52s%12.0f + %-8.0f%10.0f + %-6.0f\n", what, t, s, lt, ls);
   };
   const auto d = [](std::uint64_t v) { return static_cast<double>(v); };
   if (all.tlbi != 0) {
     line("recorded driver", d(all.tlbi), d(all.sync), d(large.tlbi), d(large.sync));
-    line("recorded driver, map-time flushes left out", d(all.tlbi - all.map_time), d(all.sync - all.map_time), d(large.tlbi - large.map_time),
-         d(large.sync - large.map_time));
+    line("recorded driver, map-time flushes left out", d(all.tlbi - all.map_time), d(all.sync - all.map_time),
+         d(large.tlbi - large.map_time), d(large.sync - large.map_time));
   }
   for (const row& r : rows_.at(w.name)) {
     if (r.domains != "private") continue;

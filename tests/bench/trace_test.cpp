@@ -59,7 +59,8 @@ TEST(trace_reader, reads_every_unmap_of_the_recording) {
 }
 
 TEST(trace_reader, plain_and_gzip_give_the_same) {
-  scratch_file plain("unmap 0x1000+1 events=1 : [num=0 scale=0 asid=2 leaf=1 ttl=3 tg=1 addr=0x1000] [SYNC]\n\n# note\nunmap 0x200000+512\n");
+  scratch_file plain(
+      "unmap 0x1000+1 events=1 : [num=0 scale=0 asid=2 leaf=1 ttl=3 tg=1 addr=0x1000] [SYNC]\n\n# note\nunmap 0x200000+512\n");
   const std::string packed = plain.path() + ".gz";
   ASSERT_EQ(std::system(("gzip -k " + plain.path()).c_str()), 0);
   const auto a = sb::read_pairs(plain.path());

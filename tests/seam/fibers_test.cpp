@@ -42,7 +42,8 @@ TYPED_TEST(seam_on_fibers, one_unmap_step_by_step) {
   ASSERT_TRUE(lab.machine().oracle().claim(lab.frame(5), 1, space.id(), at).ok());
   const char* wrong = "never ran";
   const auto report = sim::round_robin::run({[&] {
-    wrong = seam::one_unmap(space.domain(), space.table(), [&](iova x) { return space.write(x).ok(); }, at, lab.frame(5), deadline::never());
+    wrong =
+        seam::one_unmap(space.domain(), space.table(), [&](iova x) { return space.write(x).ok(); }, at, lab.frame(5), deadline::never());
   }});
   EXPECT_TRUE(report.ok());
   EXPECT_EQ(wrong, nullptr) << wrong;
@@ -61,7 +62,8 @@ TYPED_TEST(seam_on_fibers, concurrent_unmaps_leak_nothing_under_many_schedules) 
       tasks.emplace_back([&, t] {
         auto& space = lab.at(t / 2);
         for (unsigned i = 0; i != 12; ++i) {
-          const host::mapping m{iova{(std::uint64_t{t} << 30) + (i % 3) * 0x10000}, lab.frame(t * 16 + (i * 3) % 8), (1 + (i + t) % 4) * 4096u};
+          const host::mapping m{iova{(std::uint64_t{t} << 30) + (i % 3) * 0x10000}, lab.frame(t * 16 + (i * 3) % 8),
+                                (1 + (i + t) % 4) * 4096u};
           if (!space.map(m).ok()) ++failures;
           agents[t / 2]->tell(m.at, m.bytes);
           if (!space.write(m.at).ok()) ++failures;

@@ -40,7 +40,8 @@ TYPED_TEST(seam_on_threads, one_unmap_step_by_step) {
   auto& space = lab.at(0);
   const iova at{0x7654'3000};
   ASSERT_TRUE(lab.machine().oracle().claim(lab.frame(5), 1, space.id(), at).ok());
-  const char* wrong = seam::one_unmap(space.domain(), space.table(), [&](iova x) { return space.write(x).ok(); }, at, lab.frame(5), deadline::never());
+  const char* wrong =
+      seam::one_unmap(space.domain(), space.table(), [&](iova x) { return space.write(x).ok(); }, at, lab.frame(5), deadline::never());
   EXPECT_EQ(wrong, nullptr) << wrong;
   EXPECT_EQ(lab.leaks(), 0u);
   EXPECT_TRUE(lab.check_invariants());

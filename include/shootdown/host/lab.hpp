@@ -23,8 +23,8 @@ namespace host {
 
 /// Sizes and policies of a lab.
 struct lab_options {
-  unsigned spaces{1};                          ///< address spaces, each with a domain, a table and one device (stream 1, 2, ...)
-  std::size_t table_pages{1024};               ///< for all spaces together
+  unsigned spaces{1};             ///< address spaces, each with a domain, a table and one device (stream 1, 2, ...)
+  std::size_t table_pages{1024};  ///< for all spaces together
   cover_policy policy{cover_policy::exact};
   table::stage1_config table{};
   model::machine_options machine{};
@@ -61,7 +61,12 @@ class lab {
   class space {
    public:
     space(lab& owner, unsigned index, const domain_options& o)
-        : owner_{owner}, id_{static_cast<std::uint16_t>(index + 1)}, sid_{index + 1}, domain_{o}, table_{*owner.pool_}, stream_{owner.smmu_, sid_} {}
+        : owner_{owner},
+          id_{static_cast<std::uint16_t>(index + 1)},
+          sid_{index + 1},
+          domain_{o},
+          table_{*owner.pool_},
+          stream_{owner.smmu_, sid_} {}
 
     /// Claims the frames for this space and maps them. Errors of stage1_4k::map; already_present: a frame has an owner.
     [[nodiscard]] status map(const mapping& m, table::prot access = {.write = true}) noexcept {
@@ -99,7 +104,8 @@ class lab {
       lock_.unlock();
     }
     void release_frames(const mapping& m) noexcept {
-      if (!owner_.machine_.oracle().release(m.frames, frames_of(m), id_, m.at).ok()) Env::fail("lab: frames released that were not claimed so");
+      if (!owner_.machine_.oracle().release(m.frames, frames_of(m), id_, m.at).ok())
+        Env::fail("lab: frames released that were not claimed so");
     }
 
     /// The device accesses `x` now: ok if the access reached memory, not_present if it was refused (faulted or aborted).

@@ -11,8 +11,7 @@ SHOOTDOWN_BEGIN
 class sink_ref {
  public:
   template <class Sink>
-  explicit constexpr sink_ref(Sink& sink) noexcept
-      : sink_{&sink}, put_{[](void* s, command c) noexcept { (*static_cast<Sink*>(s))(c); }} {}
+  explicit constexpr sink_ref(Sink& sink) noexcept : sink_{&sink}, put_{[](void* s, command c) noexcept { (*static_cast<Sink*>(s))(c); }} {}
   constexpr void operator()(command c) const noexcept { put_(sink_, c); }
 
  private:
@@ -25,8 +24,10 @@ class list_ref {
  public:
   template <command_list L>
   explicit constexpr list_ref(const L& list) noexcept
-      : list_{&list}, size_{list.size()}, closing_{list.closing()}, emit_{[](const void* l, std::uint32_t first, std::uint32_t n,
-                                                                             sink_ref sink) noexcept {
+      : list_{&list},
+        size_{list.size()},
+        closing_{list.closing()},
+        emit_{[](const void* l, std::uint32_t first, std::uint32_t n, sink_ref sink) noexcept {
           static_cast<const L*>(l)->emit(first, n, sink);
         }} {}
   [[nodiscard]] constexpr std::uint32_t size() const noexcept { return size_; }

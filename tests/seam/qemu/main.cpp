@@ -162,13 +162,15 @@ int scenario(backend_on_qemu& hardware, smmu_type& smmu) {
     ++faults;
     as_expected = as_expected && e.id == event_id::f_translation && e.sid == sid && (e.address & ~std::uint64_t{4095}) == raw(at);
   });
-  if (faults == 0 || report.overflowed || !as_expected) return failed("the faults were not recorded as F_TRANSLATION of this stream and page");
+  if (faults == 0 || report.overflowed || !as_expected)
+    return failed("the faults were not recorded as F_TRANSLATION of this stream and page");
   platform::print("faults recorded: ");
   platform::print_hex(faults);
   platform::print("\n");
 
   if (const status s = dom.detach(attachment, stream.writer(), limit()); !s.ok()) return failed("detach", s.code());
-  if (!smmu.check_invariants() || !dom.check_invariants() || !space.check_invariants() || !pool.check_invariants()) return failed("invariants");
+  if (!smmu.check_invariants() || !dom.check_invariants() || !space.check_invariants() || !pool.check_invariants())
+    return failed("invariants");
   if (const status s = smmu.stop(); !s.ok()) return failed("stop", s.code());
   return 0;
 }

@@ -65,7 +65,7 @@ class loopback_nic {
     const std::uintptr_t config = ecam + (std::uintptr_t{stream} << 12);
     if (read32(config) != 0x100e8086u) return false;
     write32(config + 0x10, static_cast<std::uint32_t>(pci_window));  // BAR0
-    write32(config + 4, 6);                                         // memory space, bus master
+    write32(config + 4, 6);                                          // memory space, bus master
     rings_ = rings;
     for (unsigned i = 0; i != 512; ++i) rings_[i] = 0;
     tx_iova_ = rings_iova + packet_offset;
@@ -80,8 +80,8 @@ class loopback_nic {
     reg(0x3808, ring_entries * 16);
     reg(0x3810, 0);
     reg(0x3818, 0);
-    reg(0x400, 2);                     // TCTL: enable
-    reg(0x100, 2 | 4 | 8 | 16);        // RCTL: enable, store bad packets, promiscuous
+    reg(0x400, 2);                        // TCTL: enable
+    reg(0x100, 2 | 4 | 8 | 16);           // RCTL: enable, store bad packets, promiscuous
     const std::uint64_t held = now_ns();  // the receiver stays closed for a second after RCTL
     while (now_ns() - held < 1100000000u) {
     }
