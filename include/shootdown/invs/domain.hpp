@@ -190,7 +190,7 @@ class domain {
       if (a->spec_.port == &port) return errc::busy;
     }
     const entry_t* const e = find(port.instance());
-    if (e == nullptr) return errc::not_present;
+    if (e == nullptr || e->spec.port != &port) return errc::not_present;
     const tag t = tag_of(e->spec);
     Port& owner = *e->spec.port;
     entry_t right[1];

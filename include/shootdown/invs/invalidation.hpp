@@ -50,7 +50,8 @@ class invalidation {
   [[nodiscard]] bool finished() const noexcept { return !guarded_; }
   /// pending, or the outcome.
   [[nodiscard]] status outcome() const noexcept { return finished() ? outcome_ : status{errc::pending}; }
-  /// Gives up on one that is not finished: it may be dropped now. Its commands stay in their queues.
+  /// Gives up on one that is not finished: it may be dropped now. Its commands stay in their queues, and a queue may hold
+  /// resources for the unsettled tickets until it is reset.
   void abandon() noexcept { abandoned_ = true; }
 
  private:
