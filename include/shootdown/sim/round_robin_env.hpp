@@ -22,8 +22,7 @@ namespace detail {
 inline void before_read() noexcept { switch_point(); }
 inline void before_write() noexcept {
   switch_point();
-  const bookkeeping quiet;
-  ++here().writes;
+  if (running_world != nullptr) note_write(*running_world);
 }
 }  // namespace detail
 
