@@ -86,6 +86,21 @@ TEST_F(model_engine, an_eager_engine_acts_at_once) {
   EXPECT_EQ(go(0x1000).t.event, event_id::f_translation);
 }
 
+TEST_F(model_engine, an_early_effect_finds_a_page_table_write_behind_the_invalidation) {
+  for (const unsigned percent : {0u, 100u}) {
+    build({.early_percent = percent});
+    const unsigned frame = 5 + percent;
+    map(0x1000, frame);
+    (void)e->land(go(0x1000).id, 0, instant{});
+    e->execute(va(0x1000));
+    (void)e->land(go(0x1000).id, 0, instant{});
+    h.unmap(s, 0x1000);  // too late
+    EXPECT_TRUE(sync());
+    give_up(0x1000, frame);
+    EXPECT_EQ(go(0x1000).t.what, percent == 0 ? outcome::faulted : outcome::granted);
+  }
+}
+
 TEST_F(model_engine, a_sync_waits_for_the_landing_of_what_rests_on_removed_entries) {
   build({.landing = landing_policy::held});
   map(0x1000, 5);

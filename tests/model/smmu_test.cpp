@@ -40,7 +40,9 @@ struct model_smmu : testing::Test {
     }
     EXPECT_TRUE(test_env::failures.empty());
   }
-  void build(const machine_options& o = {}, unsigned event_log2 = 5) {
+  void build(machine_options o = {}, unsigned event_log2 = 5) {
+    o.memory_bytes = std::size_t{1} << 20;
+    o.data_frames = 1024;
     r = &held.emplace(o, 6, event_log2);
     s = r->tables.new_space(1);
     r->tables.set_ste(raw(dev), r->tables.ste_of(s));

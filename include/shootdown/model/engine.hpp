@@ -32,7 +32,8 @@ enum class landing_policy : std::uint8_t {
 
 struct engine_options {
   std::uint64_t seed{1};
-  bool lazy{true};  ///< TLBI and CFGI take effect at the next SYNC, in random order; false: at once
+  bool lazy{true};           ///< TLBI and CFGI take effect at the next SYNC, in random order; false: at once
+  unsigned early_percent{};  ///< of lazy effects that come at once all the same: finds page table writes that are too late
   landing_policy landing{landing_policy::forced};
   nanoseconds sync_latency{};
   nanoseconds command_latency{};
@@ -210,7 +211,7 @@ class engine {
   };
 
   void note(const effect& e) {
-    if (!options_.lazy) return apply(e);
+    if (!options_.lazy || (options_.early_percent != 0 && chance_.below(100) < options_.early_percent)) return apply(e);
     pending_.push_back(e);
     if (pending_.size() > options_.max_pending) {
       std::swap(pending_[chance_.below(pending_.size())], pending_.back());

@@ -140,7 +140,11 @@ struct scope {
   s.last = s.first + (span - 1) < s.first ? ~std::uint64_t{0} : s.first + (span - 1);
   s.granules = static_cast<std::uint8_t>(1u << tg);
   if (ttl != 0) s.leaf_levels = static_cast<std::uint8_t>(1u << ttl);
-  s.table_levels = leaf ? 0 : static_cast<std::uint8_t>(ttl == 0 ? all_levels : (1u << ttl) - 1);
+  if (leaf) {
+    s.table_levels = 0;
+  } else if (ttl != 0) {
+    s.table_levels = static_cast<std::uint8_t>((1u << ttl) - 1);
+  }
   return s;
 }
 
