@@ -24,7 +24,7 @@ struct event_report {
 /// cannot hold the caller; a PROD beyond the ring (a device that fell off the bus reads as ones) is not believed.
 /// Cost: two MMIO accesses a pass with records, one without.
 ///
-// Sites: D1 relaxed load of a record word, behind the acquire read of EVENTQ_PROD by the backend
+/// Sites: D1 relaxed load of a record word, behind the acquire read of EVENTQ_PROD by the backend
 template <environment Env, backend<Env> Backend>
 class event_queue {
  public:
