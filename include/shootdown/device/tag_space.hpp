@@ -125,12 +125,18 @@ class tag_space {
       ++retired;
       return true;
     }
+    /// std::popcount would call a libgcc helper on CPUs without the instruction.
+    [[nodiscard]] static std::uint32_t ones(std::uint64_t w) noexcept {
+      std::uint32_t n = 0;
+      for (; w != 0; w &= w - 1) ++n;
+      return n;
+    }
     [[nodiscard]] bool consistent() const noexcept {
       std::uint32_t set = 0;
       std::uint32_t gone = 0;
       for (std::size_t w = 0; w != taken.size(); ++w) {
-        set += static_cast<std::uint32_t>(std::popcount(taken[w]));
-        gone += static_cast<std::uint32_t>(std::popcount(taken[w] & lost[w]));
+        set += ones(taken[w]);
+        gone += ones(taken[w] & lost[w]);
         if ((lost[w] & ~taken[w]) != 0) return false;
       }
       if (count == 0) return set == 0 && used == 0 && retired == 0;

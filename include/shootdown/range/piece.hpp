@@ -72,11 +72,14 @@ struct address_half {
 /// Was no table unlinked? Then LEAF = 1 is enough: the walk caches may keep what they have.
 [[nodiscard]] constexpr bool leaf_only(const range_piece& p) noexcept { return p.freed_levels == 0; }
 
+/// Is exactly one level named? (std::has_single_bit would call a libgcc helper on CPUs without a population count.)
+[[nodiscard]] constexpr bool one_level(std::uint8_t levels) noexcept { return levels != 0 && (levels & (levels - 1)) == 0; }
+
 /// log2 of the size of the removed leaves when all are of one known level and the piece consists of whole ones, else
 /// log2 of the granule: the size that is safe whatever was there.
 [[nodiscard]] constexpr unsigned leaf_shift(const range_piece& p) noexcept {
   const unsigned fallback = granule_shift(p.g);
-  if (!std::has_single_bit(p.leaf_levels)) return fallback;
+  if (!one_level(p.leaf_levels)) return fallback;
   const unsigned shift = level_shift(p.g, static_cast<unsigned>(std::countr_zero(p.leaf_levels)));
   const std::uint64_t low = (std::uint64_t{1} << shift) - 1;
   return ((p.address | p.bytes) & low) == 0 ? shift : fallback;
@@ -89,7 +92,7 @@ struct address_half {
 ///   - with 16 KiB granules and L = 1, `wide_scale` (IDR5.DS): without it that TTL is reserved.
 /// commands.md 4.1, 4.3.
 [[nodiscard]] constexpr unsigned ttl_of(const range_piece& p, bool wide_scale = false) noexcept {
-  if (!std::has_single_bit(p.leaf_levels)) return 0;
+  if (!one_level(p.leaf_levels)) return 0;
   const unsigned level = static_cast<unsigned>(std::countr_zero(p.leaf_levels));
   if (level == 0 || leaf_shift(p) != level_shift(p.g, level)) return 0;
   if (p.g == granule::k16 && level == 1 && !wide_scale) return 0;
