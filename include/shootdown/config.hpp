@@ -12,8 +12,8 @@
 #define SHOOTDOWN_CHECK 1
 #endif
 
-#define SHOOTDOWN_BEGIN   \
-  namespace shootdown {   \
+#define SHOOTDOWN_BEGIN \
+  namespace shootdown { \
   inline namespace v0 {
 #define SHOOTDOWN_END \
   }                   \

@@ -31,9 +31,9 @@ class bring_up {
     using namespace reg;
     backend_.write64(gerror_irq_cfg0::offset, 0);  // an earlier owner's message address may be anybody's memory by now
     backend_.write64(eventq_irq_cfg0::offset, 0);
-    constexpr std::uint64_t attributes =
-        cr1::queue_ic::put(cacheability::write_back) | cr1::queue_oc::put(cacheability::write_back) | cr1::queue_sh::put(shareability::inner) |
-        cr1::table_ic::put(cacheability::write_back) | cr1::table_oc::put(cacheability::write_back) | cr1::table_sh::put(shareability::inner);
+    constexpr std::uint64_t attributes = cr1::queue_ic::put(cacheability::write_back) | cr1::queue_oc::put(cacheability::write_back) |
+                                         cr1::queue_sh::put(shareability::inner) | cr1::table_ic::put(cacheability::write_back) |
+                                         cr1::table_oc::put(cacheability::write_back) | cr1::table_sh::put(shareability::inner);
     backend_.write32(cr1::offset, static_cast<std::uint32_t>(attributes));
     backend_.write32(cr2::offset, static_cast<std::uint32_t>(cr2::ptm::put(true) | cr2::recinvsid::put(true)));
     backend_.write32(gerrorn::offset, backend_.read32(gerror::offset));  // errors of an earlier owner would hold the new queue
@@ -44,14 +44,15 @@ class bring_up {
   void set_stream_table(bus_addr table, unsigned log2size) noexcept {
     using namespace reg;
     backend_.write64(strtab_base::offset, strtab_base::ra::put(true) | strtab_base::addr::put(table));
-    backend_.write32(strtab_base_cfg::offset,
-                     static_cast<std::uint32_t>(strtab_base_cfg::log2size::put(log2size) | strtab_base_cfg::fmt::put(stream_table_format::linear)));
+    backend_.write32(strtab_base_cfg::offset, static_cast<std::uint32_t>(strtab_base_cfg::log2size::put(log2size) |
+                                                                         strtab_base_cfg::fmt::put(stream_table_format::linear)));
   }
 
   /// The command queue at `ring`, empty. Then CR0.CMDQEN.
   [[nodiscard]] status enable_commands(bus_addr ring, unsigned log2size, deadline d) noexcept {
     using namespace reg;
-    backend_.write64(cmdq_base::offset, cmdq_base::allocate_hint::put(true) | cmdq_base::addr::put(ring) | cmdq_base::log2size::put(log2size));
+    backend_.write64(cmdq_base::offset,
+                     cmdq_base::allocate_hint::put(true) | cmdq_base::addr::put(ring) | cmdq_base::log2size::put(log2size));
     backend_.write32(cmdq_prod::offset, 0);
     backend_.write32(cmdq_cons::offset, 0);
     return enable(cr0::cmdqen::put(true), d);
@@ -83,7 +84,9 @@ class bring_up {
   }
 
  private:
-  [[nodiscard]] status enable(std::uint64_t bit, deadline d) noexcept { return control_.set_cr0(control_.cr0() | static_cast<std::uint32_t>(bit), d); }
+  [[nodiscard]] status enable(std::uint64_t bit, deadline d) noexcept {
+    return control_.set_cr0(control_.cr0() | static_cast<std::uint32_t>(bit), d);
+  }
 
   Backend& backend_;
   control<Env, Backend> control_;

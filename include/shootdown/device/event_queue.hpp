@@ -47,7 +47,8 @@ class event_queue {
     consumed_ = 0;
     acknowledged_ = false;
     using namespace reg;
-    backend_.write64(eventq_base::offset, eventq_base::allocate_hint::put(true) | eventq_base::addr::put(ring_.bus) | eventq_base::log2size::put(log2size));
+    backend_.write64(eventq_base::offset,
+                     eventq_base::allocate_hint::put(true) | eventq_base::addr::put(ring_.bus) | eventq_base::log2size::put(log2size));
     backend_.write32(eventq_prod::offset, 0);
     backend_.write32(eventq_cons::offset, 0);
     return {};

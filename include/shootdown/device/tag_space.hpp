@@ -85,10 +85,10 @@ class tag_space {
     static constexpr std::uint32_t word_bits = 64;
     std::array<std::uint64_t, 65536 / word_bits> taken{};
     std::array<std::uint64_t, 65536 / word_bits> lost{};  ///< of these, retired
-    std::uint32_t count{};    ///< tags of this width, 0 included; 0 = not configured
-    std::uint32_t used{};     ///< handed out and neither released nor retired
-    std::uint32_t retired{};   ///< taken for good
-    std::uint32_t low_word{};  ///< no free tag in a word before this one
+    std::uint32_t count{};                                ///< tags of this width, 0 included; 0 = not configured
+    std::uint32_t used{};                                 ///< handed out and neither released nor retired
+    std::uint32_t retired{};                              ///< taken for good
+    std::uint32_t low_word{};                             ///< no free tag in a word before this one
 
     void reset(unsigned bits) noexcept {
       taken.fill(0);

@@ -29,11 +29,31 @@ class archetype_atomic {
   constexpr T exchange(T v, std::memory_order) noexcept { return replace(v); }
   constexpr bool compare_exchange_weak(T& e, T v, std::memory_order, std::memory_order) noexcept { return swap_if(e, v); }
   constexpr bool compare_exchange_strong(T& e, T v, std::memory_order, std::memory_order) noexcept { return swap_if(e, v); }
-  constexpr T fetch_add(T v, std::memory_order) noexcept requires std::integral<T> { return replace(v_ + v); }
-  constexpr T fetch_sub(T v, std::memory_order) noexcept requires std::integral<T> { return replace(v_ - v); }
-  constexpr T fetch_and(T v, std::memory_order) noexcept requires std::integral<T> { return replace(v_ & v); }
-  constexpr T fetch_or(T v, std::memory_order) noexcept requires std::integral<T> { return replace(v_ | v); }
-  constexpr T fetch_xor(T v, std::memory_order) noexcept requires std::integral<T> { return replace(v_ ^ v); }
+  constexpr T fetch_add(T v, std::memory_order) noexcept
+    requires std::integral<T>
+  {
+    return replace(v_ + v);
+  }
+  constexpr T fetch_sub(T v, std::memory_order) noexcept
+    requires std::integral<T>
+  {
+    return replace(v_ - v);
+  }
+  constexpr T fetch_and(T v, std::memory_order) noexcept
+    requires std::integral<T>
+  {
+    return replace(v_ & v);
+  }
+  constexpr T fetch_or(T v, std::memory_order) noexcept
+    requires std::integral<T>
+  {
+    return replace(v_ | v);
+  }
+  constexpr T fetch_xor(T v, std::memory_order) noexcept
+    requires std::integral<T>
+  {
+    return replace(v_ ^ v);
+  }
 
  private:
   constexpr T replace(T v) noexcept {
@@ -71,47 +91,47 @@ struct archetype_env {
 
   // Deferred reclamation: read sections, and callbacks that run when no reader can hold the object any more.
   struct rcu {
-    struct guard {                                                             // read section while it lives; nests
+    struct guard {  // read section while it lives; nests
       guard() noexcept {}
       ~guard() noexcept {}
       guard(const guard&) = delete;
       guard& operator=(const guard&) = delete;
     };
-    struct head {};                                                            // base of a retired object
+    struct head {};  // base of a retired object
     using callback = void (*)(head*) noexcept;
-    static void retire(head&, callback) noexcept {}                            // never waits for a reader
-    static void synchronize() noexcept {}                                      // waits for the guards alive at the call
-    static void drain() noexcept {}                                            // waits for every callback retired before
-    static void quiescent() noexcept {}                                        // "this thread holds no guard now"
+    static void retire(head&, callback) noexcept {}  // never waits for a reader
+    static void synchronize() noexcept {}            // waits for the guards alive at the call
+    static void drain() noexcept {}                  // waits for every callback retired before
+    static void quiescent() noexcept {}              // "this thread holds no guard now"
     template <class T>
     static void publish(atomic<T*>& slot, std::type_identity_t<T*> p) noexcept {  // release: *p before the pointer to it
-      slot.store(p, std::memory_order_release);                                // S1 release -> S2
+      slot.store(p, std::memory_order_release);                                   // S1 release -> S2
     }
     template <class T>
     static T* dereference(const atomic<T*>& slot) noexcept {
-      return slot.load(std::memory_order_acquire);                             // S2 acquire: pairs with S1
+      return slot.load(std::memory_order_acquire);  // S2 acquire: pairs with S1
     }
   };
 
   // The device.
-  static void full_fence() noexcept {}                                         // everything before | everything after
-  static void dma_publish(const void*, std::size_t) noexcept {}                // our stores before a later doorbell
-  static void dma_observe(const void*, std::size_t) noexcept {}                // the device's stores before our later loads
+  static void full_fence() noexcept {}                           // everything before | everything after
+  static void dma_publish(const void*, std::size_t) noexcept {}  // our stores before a later doorbell
+  static void dma_observe(const void*, std::size_t) noexcept {}  // the device's stores before our later loads
 
   // Waiting: exactly one of these (or the backend's idle) per turn of a polling loop.
-  static void relax() noexcept {}                                              // one pause
-  static void wait_event(deadline) noexcept {}                                 // sleep until an event or the deadline
-  static instant now() noexcept { return {}; }                                 // monotonic, nanoseconds
+  static void relax() noexcept {}               // one pause
+  static void wait_event(deadline) noexcept {}  // sleep until an event or the deadline
+  static instant now() noexcept { return {}; }  // monotonic, nanoseconds
 
   // The CPU.
-  static unsigned cpu() noexcept { return 0; }                                 // small number; only a hint
-  struct irq_guard {                                                           // local interrupts off while it lives; nests
+  static unsigned cpu() noexcept { return 0; }  // small number; only a hint
+  struct irq_guard {                            // local interrupts off while it lives; nests
     irq_guard() noexcept {}
     ~irq_guard() noexcept {}
     irq_guard(const irq_guard&) = delete;
     irq_guard& operator=(const irq_guard&) = delete;
   };
-  struct mutex {                                                               // control paths; may sleep
+  struct mutex {  // control paths; may sleep
     void lock() noexcept {}
     void unlock() noexcept {}
   };
@@ -123,16 +143,16 @@ struct archetype_env {
   // Reporting.
   using stats = null_stats;
   using trace = null_trace;
-  static void fail(const char*) noexcept { __builtin_trap(); }                 // a contract violation of the caller
+  static void fail(const char*) noexcept { __builtin_trap(); }  // a contract violation of the caller
 };
 
 /// One SMMU: an object, passed by reference.
 struct archetype_backend {
-  std::uint32_t read32(std::uint32_t) noexcept { return 0; }                   // MMIO load, acquire
+  std::uint32_t read32(std::uint32_t) noexcept { return 0; }  // MMIO load, acquire
   std::uint64_t read64(std::uint32_t) noexcept { return 0; }
-  void write32(std::uint32_t, std::uint32_t) noexcept {}                       // MMIO store, release
+  void write32(std::uint32_t, std::uint32_t) noexcept {}  // MMIO store, release
   void write64(std::uint32_t, std::uint64_t) noexcept {}
-  void idle(deadline) noexcept {}                                              // one turn of a wait
+  void idle(deadline) noexcept {}  // one turn of a wait
   dma_span<archetype_env> allocate_dma(std::size_t, std::size_t) noexcept { return {}; }
   void release_dma(dma_span<archetype_env>) noexcept {}
 };

@@ -56,8 +56,10 @@ struct bare_env {
   using trace = Trace;
 
   static void fail(const char* text) noexcept {
-    if constexpr (requires { Platform::fail(text); }) Platform::fail(text);
-    else __builtin_trap();
+    if constexpr (requires { Platform::fail(text); })
+      Platform::fail(text);
+    else
+      __builtin_trap();
   }
 
   class [[nodiscard]] irq_guard {
@@ -162,8 +164,10 @@ struct bare_env {
 
   static void relax() noexcept { native_relax(); }
   static void wait_event([[maybe_unused]] deadline d) noexcept {
-    if constexpr (requires { Platform::wait_event(d); }) Platform::wait_event(d);
-    else native_relax();
+    if constexpr (requires { Platform::wait_event(d); })
+      Platform::wait_event(d);
+    else
+      native_relax();
   }
   static instant now() noexcept { return instant{static_cast<std::uint64_t>(Platform::now_ns())}; }
   static unsigned cpu() noexcept { return 0; }

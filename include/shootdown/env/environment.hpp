@@ -17,14 +17,14 @@ SHOOTDOWN_BEGIN
 
 /// The interface of std::atomic<T> that the library uses. Every call names its memory order. Default: T's zero value.
 template <class A, class T>
-concept atomic_cell = std::default_initializable<A> && std::constructible_from<A, T> &&
-                      requires(A a, const A ca, T v, T& e, std::memory_order o) {
-                        { ca.load(o) } noexcept -> std::same_as<T>;
-                        { a.store(v, o) } noexcept;
-                        { a.exchange(v, o) } noexcept -> std::same_as<T>;
-                        { a.compare_exchange_weak(e, v, o, o) } noexcept -> std::same_as<bool>;
-                        { a.compare_exchange_strong(e, v, o, o) } noexcept -> std::same_as<bool>;
-                      } && sizeof(A) == sizeof(T);
+concept atomic_cell =
+    std::default_initializable<A> && std::constructible_from<A, T> && requires(A a, const A ca, T v, T& e, std::memory_order o) {
+      { ca.load(o) } noexcept -> std::same_as<T>;
+      { a.store(v, o) } noexcept;
+      { a.exchange(v, o) } noexcept -> std::same_as<T>;
+      { a.compare_exchange_weak(e, v, o, o) } noexcept -> std::same_as<bool>;
+      { a.compare_exchange_strong(e, v, o, o) } noexcept -> std::same_as<bool>;
+    } && sizeof(A) == sizeof(T);
 
 template <class A, class T>
 concept atomic_integer = atomic_cell<A, T> && requires(A a, T v, std::memory_order o) {
@@ -71,17 +71,17 @@ concept lockable = std::default_initializable<M> && requires(M m) {
 
 /// atomic<T> for T = 32- and 64-bit integers and pointers; T's own size, lock-free.
 template <class E>
-concept environment_atomics = atomic_integer<typename E::template atomic<std::uint32_t>, std::uint32_t> &&
-                              atomic_integer<typename E::template atomic<std::uint64_t>, std::uint64_t> &&
-                              atomic_cell<typename E::template atomic<int*>, int*>;
+concept environment_atomics =
+    atomic_integer<typename E::template atomic<std::uint32_t>, std::uint32_t> &&
+    atomic_integer<typename E::template atomic<std::uint64_t>, std::uint64_t> && atomic_cell<typename E::template atomic<int*>, int*>;
 
 /// See `reclamation`. publish(slot, p): release store of a pointer; dereference(slot): acquire load.
 template <class E>
-concept environment_rcu = reclamation<typename E::rcu> && requires(typename E::template atomic<int*>& slot,
-                                                                  const typename E::template atomic<int*>& cslot, int* p) {
-  { E::rcu::publish(slot, p) } noexcept;
-  { E::rcu::dereference(cslot) } noexcept -> std::same_as<int*>;
-};
+concept environment_rcu = reclamation<typename E::rcu> &&
+                          requires(typename E::template atomic<int*>& slot, const typename E::template atomic<int*>& cslot, int* p) {
+                            { E::rcu::publish(slot, p) } noexcept;
+                            { E::rcu::dereference(cslot) } noexcept -> std::same_as<int*>;
+                          };
 
 /// dma_word; full_fence() orders everything (CPU and device) on both sides; dma_publish(p, n): the n bytes at p written so
 /// far reach the device before any later doorbell (non-coherent SMMUs; coherent: nothing or a store barrier);

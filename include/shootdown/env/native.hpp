@@ -25,20 +25,40 @@ class native_atomic {
   native_atomic(const native_atomic&) = delete;
   native_atomic& operator=(const native_atomic&) = delete;
 
-  [[nodiscard]] T load(std::memory_order o) const noexcept { return v_.load(o); }                   // S1 the caller's order
-  void store(T v, std::memory_order o) noexcept { v_.store(v, o); }                                 // S2 the caller's order
-  T exchange(T v, std::memory_order o) noexcept { return v_.exchange(v, o); }                       // S3 the caller's order
+  [[nodiscard]] T load(std::memory_order o) const noexcept { return v_.load(o); }  // S1 the caller's order
+  void store(T v, std::memory_order o) noexcept { v_.store(v, o); }                // S2 the caller's order
+  T exchange(T v, std::memory_order o) noexcept { return v_.exchange(v, o); }      // S3 the caller's order
   bool compare_exchange_weak(T& expected, T v, std::memory_order ok, std::memory_order failed) noexcept {
-    return v_.compare_exchange_weak(expected, v, ok, failed);                                       // S4 the caller's orders
+    return v_.compare_exchange_weak(expected, v, ok, failed);  // S4 the caller's orders
   }
   bool compare_exchange_strong(T& expected, T v, std::memory_order ok, std::memory_order failed) noexcept {
-    return v_.compare_exchange_strong(expected, v, ok, failed);                                     // S5 the caller's orders
+    return v_.compare_exchange_strong(expected, v, ok, failed);  // S5 the caller's orders
   }
-  T fetch_add(T v, std::memory_order o) noexcept requires std::is_integral_v<T> { return v_.fetch_add(v, o); }  // S6 the caller's order
-  T fetch_sub(T v, std::memory_order o) noexcept requires std::is_integral_v<T> { return v_.fetch_sub(v, o); }  // S7 the caller's order
-  T fetch_and(T v, std::memory_order o) noexcept requires std::is_integral_v<T> { return v_.fetch_and(v, o); }  // S8 the caller's order
-  T fetch_or(T v, std::memory_order o) noexcept requires std::is_integral_v<T> { return v_.fetch_or(v, o); }    // S9 the caller's order
-  T fetch_xor(T v, std::memory_order o) noexcept requires std::is_integral_v<T> { return v_.fetch_xor(v, o); }  // S10 the caller's order
+  T fetch_add(T v, std::memory_order o) noexcept
+    requires std::is_integral_v<T>
+  {
+    return v_.fetch_add(v, o);
+  }  // S6 the caller's order
+  T fetch_sub(T v, std::memory_order o) noexcept
+    requires std::is_integral_v<T>
+  {
+    return v_.fetch_sub(v, o);
+  }  // S7 the caller's order
+  T fetch_and(T v, std::memory_order o) noexcept
+    requires std::is_integral_v<T>
+  {
+    return v_.fetch_and(v, o);
+  }  // S8 the caller's order
+  T fetch_or(T v, std::memory_order o) noexcept
+    requires std::is_integral_v<T>
+  {
+    return v_.fetch_or(v, o);
+  }  // S9 the caller's order
+  T fetch_xor(T v, std::memory_order o) noexcept
+    requires std::is_integral_v<T>
+  {
+    return v_.fetch_xor(v, o);
+  }  // S10 the caller's order
 
  private:
   std::atomic<T> v_{};

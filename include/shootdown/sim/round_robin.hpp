@@ -31,13 +31,13 @@ struct run_options {
 
 /// How a run ended.
 struct [[nodiscard]] run_report {
-  std::size_t finished{};             ///< tasks that returned
-  bool deadlocked{};                  ///< every unfinished fiber waited for another one, or for an event without a deadline
-  bool step_limit_reached{};          ///< somebody spun on
-  bool no_memory{};                   ///< a stack could not be had; nothing ran
-  std::uint64_t steps{};              ///< switch points passed
-  std::uint64_t switches{};           ///< fibers resumed
-  instant begin{};                    ///< virtual time
+  std::size_t finished{};     ///< tasks that returned
+  bool deadlocked{};          ///< every unfinished fiber waited for another one, or for an event without a deadline
+  bool step_limit_reached{};  ///< somebody spun on
+  bool no_memory{};           ///< a stack could not be had; nothing ran
+  std::uint64_t steps{};      ///< switch points passed
+  std::uint64_t switches{};   ///< fibers resumed
+  instant begin{};            ///< virtual time
   instant end{};
   std::uint64_t callbacks{};          ///< retired objects whose callback ran
   std::uint64_t callbacks_pending{};  ///< and those abandoned with the run
@@ -66,11 +66,11 @@ struct retired {
 struct flow {
   unsigned index{};
   std::unique_ptr<fiber> stack;
-  fiber* self{};                ///< stack.get(), null outside of a run
+  fiber* self{};  ///< stack.get(), null outside of a run
   std::function<void()> work;
-  unsigned guards{};            ///< nested
+  unsigned guards{};             ///< nested
   std::uint64_t guard_number{};  ///< of the outermost
-  bool (*ready)(void*){};       ///< what it waits for; null: it can run
+  bool (*ready)(void*){};        ///< what it waits for; null: it can run
   void* ready_argument{};
   instant wake{~std::uint64_t{0}};  ///< it can also run at this time
 };
@@ -79,19 +79,19 @@ struct flow {
 struct world {
   std::vector<std::unique_ptr<flow>> flows;  ///< tasks, then the reclaimer; outside of a run: one without a stack
   flow* current{};
-  bool stopping{};            ///< all tasks have returned
+  bool stopping{};  ///< all tasks have returned
   run_options options{};
   run_report report{};
   std::uint64_t random{};
-  unsigned slice{};           ///< switch points the current flow may still pass
+  unsigned slice{};  ///< switch points the current flow may still pass
   instant clock{};
-  std::uint64_t writes{};     ///< events: stores and read-modify-writes so far
+  std::uint64_t writes{};  ///< events: stores and read-modify-writes so far
   std::uint64_t next_guard{1};
   retired* first{};
   retired* last{};
   std::uint64_t retired_count{};
   std::uint64_t called_count{};
-  char gp_start{};   ///< as in host::rcu: stand-ins for grace periods in ThreadSanitizer's eyes
+  char gp_start{};  ///< as in host::rcu: stand-ins for grace periods in ThreadSanitizer's eyes
   char gp_end{};
   char gp_called{};
 
