@@ -173,6 +173,21 @@ TEST(model_machine, several_smmus_have_caches_of_their_own) {
   EXPECT_TRUE(rig.machine.smmu(1).dma(stream_id{8}, iova{0x1000}, request::store(), 7, instant{}).ok());
 }
 
+TEST(model_machine, rooms_that_overlap_or_cannot_be_addressed_are_contract_violations) {
+  test_env::failures.clear();
+  machine_options o = small();
+  o.data_base = bus_addr{raw(o.memory_base) + 4096};
+  machine<test_env> overlapping{o};
+  ASSERT_EQ(test_env::failures.size(), 1u);
+  EXPECT_NE(test_env::failures[0].find("overlap"), std::string::npos);
+  o = small();
+  o.smmu.id.idr5 = static_cast<std::uint32_t>(reg::idr5::oas::set(o.smmu.id.idr5, address_size::bits40));
+  machine<test_env> narrow{o};
+  ASSERT_EQ(test_env::failures.size(), 2u);
+  EXPECT_NE(test_env::failures[1].find("width"), std::string::npos);
+  test_env::failures.clear();
+}
+
 TEST(model_machine, hooks_tell_the_oracle_about_tables) {
   machine<test_env> m{small()};
   auto h = m.hooks();

@@ -15,6 +15,7 @@
 SHOOTDOWN_BEGIN
 namespace model {
 
+/// Sizes and places. Both rooms lie below 2^OAS of the SMMU's ID registers and do not overlap (a contract violation else).
 struct machine_options {
   bus_addr memory_base{bus_addr{0x8000'0000}};
   std::size_t memory_bytes{std::size_t{16} << 20};
@@ -47,7 +48,12 @@ class machine {
 
   explicit machine(const machine_options& o = {})
       : memory_{o.memory_base, o.memory_bytes},
-        oracle_{oracle_config{o.data_base, o.data_frames, o.memory_base, o.memory_bytes >> 12, o.smmu.id.stream_bits()}} {
+        oracle_{oracle_config{o.data_base, o.data_frames, o.memory_base, memory_.bytes() >> 12, o.smmu.id.stream_bits()}} {
+    const std::uint64_t memory_end = raw(o.memory_base) + memory_.bytes();
+    const std::uint64_t data_end = raw(o.data_base) + std::uint64_t{o.data_frames} * 4096;
+    const unsigned width = o.smmu.id.output_bits();
+    if ((memory_end - 1) >> width != 0 || (data_end - 1) >> width != 0) Env::fail("machine: memory beyond the output width of the SMMU");
+    if (raw(o.memory_base) < data_end && raw(o.data_base) < memory_end) Env::fail("machine: memory and data frames overlap");
     for (unsigned i = 0; i != o.smmus; ++i) {
       smmu_options s = o.smmu;
       s.engine.seed += i;

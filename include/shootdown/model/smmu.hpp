@@ -34,7 +34,7 @@ struct smmu_counters {
 ///   tries it, so that it never waits (whoever gets it runs the device for a bounded number of steps, the others return);
 ///   translate, land, counters and the knobs wait for it. Time is the caller's; no thread, no clock.
 /// Progress: registers wait-free; advance never blocks; a thread that lost its CPU inside it delays the device, not others'
-///   register accesses. Cost: an advance with nothing to do about 10 ns.
+///   register accesses. Cost: an advance with nothing to do about 10 ns, a TLBI and its SYNC about 100, an agent's access 75.
 /// Env: memory and oracle. Device: lock and register cells; give an uncounted environment where Env counts its atomics, so
 ///   that the device's own are not taken for the library's.
 /// Sites: S1 lock exchange (acquire) <-> S2 unlock (release); S3 lock peek (relaxed); S4 stuck flag store -> S5 load.
