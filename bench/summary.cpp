@@ -4,7 +4,9 @@
 #include <absl/strings/str_format.h>
 #include <absl/strings/str_split.h>
 
+#include <algorithm>
 #include <ostream>
+#include <tuple>
 #include <utility>
 
 namespace shootdown::bench {
@@ -59,15 +61,34 @@ void summary_reporter::ReportRuns(const std::vector<Run>& runs) {
   }
 }
 
+/// By policy, then domains, then strategy, so that what is to be compared stands together; random interleaving finishes the
+/// cases in any order.
+std::vector<summary_reporter::row> summary_reporter::in_order(std::vector<row> rows) {
+  const auto place = [](const row& r) {
+    const auto of = [](const auto& all, const std::string& n) {
+      std::size_t i = 0;
+      for (const auto kind : all) {
+        if (n == name(kind)) break;
+        ++i;
+      }
+      return i;
+    };
+    return std::tuple{of(all_policies, r.policy), of(all_sharings, r.domains), of(all_strategies, r.strategy)};
+  };
+  std::stable_sort(rows.begin(), rows.end(), [&](const row& a, const row& b) { return place(a) < place(b); });
+  return rows;
+}
+
 void summary_reporter::print(const std::vector<workload>& workloads) const {
   std::ostream& out = GetOutputStream();
   for (const workload& w : workloads) {
     const auto found = rows_.find(w.name);
     if (found == rows_.end()) continue;
+    const std::vector<row> rows = in_order(found->second);
     out << absl::StrFormat("\n%s: %d unmaps a pass and thread\n", w.name, w.unmaps->size());
     out << absl::StrFormat("  %-10s%-10s%-9s%10s%10s%10s%8s%8s%8s%8s%8s%9s%9s%7s\n", "strategy", "policy", "domains", "unmaps/s", "p50",
                            "p99", "cmds", "SYNCs", "bells", "RMWs", "failCAS", "over pg", "mapflush", "leaks");
-    for (const row& r : found->second) {
+    for (const row& r : rows) {
       const auto& c = r.counters;
       out << absl::StrFormat("  %-10s%-10s%-9s%10s%10s%10s%8.3f%8.3f%8.3f%8.2f%8.3f%9.3f%9.3f%7.0f\n", r.strategy, r.policy, r.domains,
                              human(r.unmaps_per_second), human_ns(get(c, "p50_ns")), human_ns(get(c, "p99_ns")), get(c, "commands"),
@@ -95,7 +116,7 @@ void summary_reporter::print_recorded(const workload& w) const {
     line("recorded driver, map-time flushes left out", d(all.tlbi - all.map_time), d(all.sync - all.map_time),
          d(large.tlbi - large.map_time), d(large.sync - large.map_time));
   }
-  for (const row& r : rows_.at(w.name)) {
+  for (const row& r : in_order(rows_.at(w.name))) {
     if (r.domains != "private") continue;
     line("shootdown, " + r.strategy + ", " + r.policy, get(r.counters, "pass_tlbi"), get(r.counters, "pass_sync"),
          get(r.counters, "pass_large_tlbi"), get(r.counters, "pass_large_sync"));

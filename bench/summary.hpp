@@ -32,6 +32,7 @@ class summary_reporter : public benchmark::BenchmarkReporter {
     std::map<std::string, double> counters;
     double unmaps_per_second{};
   };
+  static std::vector<row> in_order(std::vector<row> rows);
   void print_recorded(const workload& w) const;
 
   unsigned repetitions_;
