@@ -41,7 +41,7 @@ struct flawed {
       const std::uint32_t n = size + (closing && F != flaw::no_sync ? 1u : 0u);
       while (F != flaw::no_room_check && value(tail_) + n - value(tracker_.completed()) > core_->slots.slots()) {
         tracker_.observe_cons();
-        if (until == nullptr) return errc::would_block;
+        if (until == nullptr || until->passed(Env::now())) return until == nullptr ? errc::would_block : errc::timed_out;
         if (F == flaw::waits_with_interrupts_off) {
           typename Env::irq_guard irqs_off;
           core_->slots.pause(*until);
@@ -82,8 +82,8 @@ struct flawed {
           core_->slots.put(tail_, c);
           tail_ = advance(tail_, 1);
         });
-        core_->slots.put(tail_, sync);
-        t.end = tail_ = advance(tail_, 1);
+        if (closing) core_->slots.put(tail_, sync);
+        t.end = tail_ = advance(tail_, closing ? 1 : 0);
         core_->slots.doorbell(t.end);
         return;
       }
