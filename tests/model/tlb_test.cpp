@@ -41,6 +41,15 @@ struct tlb_fixture : testing::Test {
     EXPECT_TRUE(tables.check_invariants());
     return gone;
   }
+  // Ids of what is found; 0: nothing.
+  std::uint64_t found(const entry_tag& tag, granule g, std::uint64_t x) {
+    const tlb_entry* const e = t.find(tag, g, x);
+    return e == nullptr ? 0 : raw(e->id);
+  }
+  std::uint64_t deepest(const entry_tag& tag, granule g, unsigned top, std::uint64_t x) {
+    const table_pointer* const p = tables.deepest(tag, g, top, x);
+    return p == nullptr ? 0 : raw(p->id);
+  }
   using ids = std::set<std::uint64_t>;
   static command va(std::uint16_t as, const result<tlbi_operand>& op, std::uint16_t vm = 0) {
     EXPECT_TRUE(op.ok());
@@ -65,8 +74,8 @@ TEST_F(adversary_tlb, finds_an_entry_anywhere_in_its_extent_and_nowhere_else) {
 TEST_F(adversary_tlb, the_oldest_of_several_answers_wins) {
   const auto page = add(tagged(1), 0x20'1000);
   const auto block = add(tagged(1), 0x20'0000, 2);
-  EXPECT_EQ(raw(t.find(tagged(1), granule::k4, 0x20'1000)->id), page);
-  EXPECT_EQ(raw(t.find(tagged(1), granule::k4, 0x20'2000)->id), block);
+  EXPECT_EQ(found(tagged(1), granule::k4, 0x20'1000), page);
+  EXPECT_EQ(found(tagged(1), granule::k4, 0x20'2000), block);
 }
 
 TEST_F(adversary_tlb, an_address_without_granule_removes_the_entry_that_holds_it_whatever_its_size) {
@@ -75,7 +84,7 @@ TEST_F(adversary_tlb, an_address_without_granule_removes_the_entry_that_holds_it
   const auto other = add(tagged(1), 0x20'2000);
   const auto coarse = add(tagged(1), 0x20'0000, 3, granule::k64);
   EXPECT_EQ(send(va(1, tlbi_operand::address(0x20'1000, true))), (ids{page, block, coarse}));
-  EXPECT_EQ(raw(t.find(tagged(1), granule::k4, 0x20'2000)->id), other);
+  EXPECT_EQ(found(tagged(1), granule::k4, 0x20'2000), other);
 }
 
 TEST_F(adversary_tlb, a_level_hint_keeps_entries_of_other_levels) {
@@ -122,7 +131,7 @@ TEST_F(adversary_tlb, a_range_is_clipped_at_the_top_of_the_address_space) {
 TEST_F(adversary_tlb, by_asid_keeps_global_entries_and_by_address_removes_them) {
   const auto own = add(tagged(1), 0x5000);
   const auto global = add(tagged(1, 0, true), 0x9000);
-  EXPECT_EQ(raw(t.find(tagged(7), granule::k4, 0x9000)->id), global);
+  EXPECT_EQ(found(tagged(7), granule::k4, 0x9000), global);
   EXPECT_EQ(send(cmd::tlbi_nh_asid{asid{1}, vmid{0}}.encode()), (ids{own}));
   EXPECT_EQ(send(va(4, tlbi_operand::address(0x9000, true))), (ids{global}));
 }
@@ -279,10 +288,10 @@ TEST_F(adversary_tlb, breathing_takes_no_more_memory_after_the_first_breath) {
 TEST_F(adversary_walk_cache, the_deepest_pointer_on_the_way_is_found) {
   add_table(tagged(1), 0x4000'0000, 0);
   const auto one = add_table(tagged(1), 0x4000'0000, 1);
-  EXPECT_EQ(raw(tables.deepest(tagged(1), granule::k4, 0, 0x4020'0000)->id), one);
+  EXPECT_EQ(deepest(tagged(1), granule::k4, 0, 0x4020'0000), one);
   const auto two = add_table(tagged(1), 0x4020'0000, 2);
-  EXPECT_EQ(raw(tables.deepest(tagged(1), granule::k4, 0, 0x4020'0000)->id), two);
-  EXPECT_EQ(raw(tables.deepest(tagged(1), granule::k4, 0, 0x4040'0000)->id), one);
+  EXPECT_EQ(deepest(tagged(1), granule::k4, 0, 0x4020'0000), two);
+  EXPECT_EQ(deepest(tagged(1), granule::k4, 0, 0x4040'0000), one);
   EXPECT_EQ(tables.deepest(tagged(2), granule::k4, 0, 0x4020'0000), nullptr);
 }
 
@@ -310,7 +319,7 @@ TEST_F(adversary_walk_cache, with_a_level_hint_only_pointers_above_that_level_go
   const auto block = add(tagged(1), 0x4000'0000, 2);
   add(tagged(1), 0x4000'0000, 3);
   EXPECT_EQ(send(va(1, tlbi_operand::range(granule::k4, 0x4000'0000, 0, 9, 2, false))), (ids{zero, one, block}));
-  EXPECT_EQ(raw(tables.deepest(tagged(1), granule::k4, 0, 0x4000'0000)->id), two);
+  EXPECT_EQ(deepest(tagged(1), granule::k4, 0, 0x4000'0000), two);
 }
 
 }  // namespace
