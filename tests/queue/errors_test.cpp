@@ -139,6 +139,16 @@ TYPED_TEST(command_queue_errors, the_interrupt_service_recovers_too_and_once_is_
   EXPECT_EQ(this->queue.poll(t).code(), errc::illegal_command);
 }
 
+TYPED_TEST(command_queue_errors, recovery_leaves_the_other_gerror_bits_to_their_service) {
+  this->refuse({1}, fault::illegal);
+  this->device.raise(4);
+  ticket t = this->must_submit(numbered_list{1, 1});
+  EXPECT_EQ(this->finish(t), errc::illegal_command);
+  EXPECT_EQ(this->queue.acknowledge(0x1f8), 0u);
+  EXPECT_EQ(this->queue.acknowledge(0x1fd), 4u);
+  EXPECT_EQ(this->queue.acknowledge(0x1fd), 0u);
+}
+
 TYPED_TEST(command_queue_errors, a_submitter_that_waits_for_room_gets_the_queue_going_again) {
   this->refuse({1000}, fault::illegal);
   this->fill(0);  // nobody waits for any of these lists

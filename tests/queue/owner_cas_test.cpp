@@ -3,6 +3,7 @@
 
 #include <atomic>
 #include <thread>
+#include <vector>
 
 // The parts of the published lock-free queue: valid bits, the waiters' lock, gathering, shadow CONS.
 namespace shootdown::test {
@@ -181,6 +182,60 @@ TEST_F(owner_cas, a_gathered_writer_that_never_finishes_fails_the_queue_within_t
   ASSERT_TRUE(restart().ok());
   ticket t = must_submit(numbered_list{9, 3});
   EXPECT_EQ(finish(t), errc::ok);
+}
+
+/// Three overlapping submissions, each held where the next one needs it: A owns and gathers B, which does not finish; C is
+/// the next owner. Nothing may reach PROD until B has finished, and then A's end before C's.
+TEST_F(owner_cas, an_owner_waits_for_all_it_gathered_and_for_the_owner_before_it) {
+  device.runs_in_waits = false;
+  queue_env::clock_is_virtual = false;
+  queue_env::event_turn = nullptr;
+  std::vector<std::uint32_t> rung;  // PROD values; doorbells are ordered by the queue
+  device.on_doorbell = [&](std::uint32_t) { rung.push_back(device.prod()); };
+  std::atomic<bool> a_in{false}, b_in{false}, b_leave{false}, always{true}, c_in{false};
+  std::atomic<std::uint32_t> a_pauses{0}, c_pauses{0};
+  std::atomic<int> returned{0};
+  result<ticket> a{errc::pending}, b{errc::pending}, c{errc::pending};
+  const auto run = [&](result<ticket>& out, gate_list list, std::atomic<std::uint32_t>* pauses) {
+    queue_env::pauses = pauses;
+    out = queue.submit(list, deadline::never());
+    returned.fetch_add(1, std::memory_order_release);
+  };
+  const auto until = [&](auto&& condition) {
+    while (!condition()) std::this_thread::yield();
+  };
+  std::thread ta{[&] { run(a, {&a_in, &b_in}, &a_pauses); }};
+  until([&] { return a_in.load(std::memory_order_acquire); });
+  std::thread tb{[&] { run(b, {&b_in, &b_leave}, nullptr); }};
+  until([&] { return a_pauses.load(std::memory_order_relaxed) != 0 || returned.load(std::memory_order_acquire) != 0; });
+  std::thread tc{[&] { run(c, {&c_in, &always}, &c_pauses); }};  // the gathering is closed: a new owner
+  until([&] { return c_pauses.load(std::memory_order_relaxed) != 0 || returned.load(std::memory_order_acquire) != 0; });
+  EXPECT_EQ(returned.load(std::memory_order_acquire), 0);
+  EXPECT_EQ(device.prod(), 0u);
+  b_leave.store(true, std::memory_order_release);
+  ta.join();
+  tb.join();
+  tc.join();
+  EXPECT_EQ(rung, (std::vector<std::uint32_t>{4, 6}));
+  device.step(6);
+  EXPECT_EQ(finish(*a), errc::ok);
+  EXPECT_EQ(finish(*b), errc::ok);
+  EXPECT_EQ(finish(*c), errc::ok);
+}
+
+TEST(position_map, widens_31_bits_for_as_long_as_one_likes) {
+  queue::position_map<queue_env> map;
+  const std::uint64_t base = (std::uint64_t{5} << 31) - 192;
+  map.start(seq64{base});
+  for (std::uint64_t at = base; at < base + (std::uint64_t{1} << 34); at += 500'000) {
+    const auto low = static_cast<std::uint32_t>(at & map.mask);
+    ASSERT_EQ(value(map.reserved(low)), at);
+    // Everything that can still be in a ring of 2^19 slots, and the CONS behind it.
+    for (const std::uint64_t back : {std::uint64_t{1}, std::uint64_t{100}, std::uint64_t{1} << 19}) {
+      if (at - base < back) continue;
+      ASSERT_EQ(value(map.widen(static_cast<std::uint32_t>((at - back) & map.mask))), at - back);
+    }
+  }
 }
 
 }  // namespace

@@ -45,6 +45,12 @@ struct queue_env : host::basic_env<host::thread_stats> {
     static thread_local int d = 0;
     return d;
   }
+  /// Counts this thread's pauses if set: how a test sees that another thread is waiting for a third.
+  static inline thread_local std::atomic<std::uint32_t>* pauses = nullptr;
+  static void relax() noexcept {
+    if (pauses != nullptr) pauses->fetch_add(1, std::memory_order_relaxed);
+    host::basic_env<host::thread_stats>::relax();
+  }
   static void fail(const char*) noexcept { failures.fetch_add(1, std::memory_order_relaxed); }
 };
 
@@ -115,6 +121,9 @@ class queue_device {
 
   /// CR0.CMDQEN. Registers may be set up only while it is off.
   void enable(bool on) { enabled_.store(on, std::memory_order_release); }
+
+  /// Another error of GERROR becomes active.
+  void raise(std::uint32_t bits) { gerror_.fetch_xor(bits, std::memory_order_release); }
 
   /// Consumes up to n commands; returns how many. Only one caller at a time (turn() and the thread see to it themselves).
   unsigned step(unsigned n) {

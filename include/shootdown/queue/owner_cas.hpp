@@ -7,6 +7,7 @@
 
 #include <shootdown/arch/cmd_sync.hpp>
 #include <shootdown/queue/core.hpp>
+#include <shootdown/queue/position_map.hpp>
 #include <shootdown/queue/valid_map.hpp>
 #include <shootdown/queue/waiter_lock.hpp>
 
@@ -41,7 +42,7 @@ namespace queue {
 /// more, and one doorbell; the last one out 1 more.
 ///
 /// Sites: S1 pair (relaxed), S2 reserve (acquire) <- S3 CONS half (release), S4 OWNED clear (relaxed)
-///        S5 owner_prod (release) -> S6 (acquire), S7 position base (relaxed), S8 start (relaxed)
+///        S5 owner_prod (release) -> S6 (acquire), S7 start (relaxed)
 ///        valid bits and lock: valid_map.hpp S1 -> S2, waiter_lock.hpp
 template <class Env, class Backend>
 class owner_cas_engine {
@@ -62,9 +63,10 @@ class owner_cas_engine {
     valid_.reset();
     lock_.reset();
     const std::uint64_t at = value(base) & position_mask;
-    base_.store(value(base), std::memory_order_relaxed);  // S8 relaxed: nobody uses the queue; core.hpp S2 publishes
-    owner_prod_.store(static_cast<std::uint32_t>(at), std::memory_order_relaxed);  // S8 relaxed: as above
-    pair_.store((at << cons_shift) | at, std::memory_order_relaxed);               // S8 relaxed: as above
+    positions_.start(base);
+    owner_prod_.store(static_cast<std::uint32_t>(at),
+                      std::memory_order_relaxed);                     // S7 relaxed: nobody uses the queue; core.hpp S2 publishes
+    pair_.store((at << cons_shift) | at, std::memory_order_relaxed);  // S7 relaxed: as above
   }
 
   template <command_list List>
@@ -109,11 +111,13 @@ class owner_cas_engine {
   }
 
   [[nodiscard]] seq64 reached() const noexcept {
-    return widen(cons_of(pair_.load(std::memory_order_relaxed)));  // S1 relaxed: a lower bound by itself
+    return positions_.widen(cons_of(pair_.load(std::memory_order_relaxed)));  // S1 relaxed: a lower bound by itself
   }
   /// Every list that is waited for ends in a SYNC of its own, so a failing SYNC speaks for its own list only.
   [[nodiscard]] seq64 in_doubt_from(seq64 at) const noexcept { return at; }
-  [[nodiscard]] seq64 tail() const noexcept { return widen(prod_of(pair_.load(std::memory_order_relaxed))); }  // S1 relaxed: as above
+  [[nodiscard]] seq64 tail() const noexcept {
+    return positions_.widen(prod_of(pair_.load(std::memory_order_relaxed)));
+  }  // S1 relaxed: as above
   /// Tickets that hold a share of the lock.
   [[nodiscard]] std::uint32_t shares() const noexcept { return lock_.shares(); }
 
@@ -123,7 +127,7 @@ class owner_cas_engine {
     // Nobody owns and all is published: then every slot must be marked for its last lap, unless something moved meanwhile.
     const bool at_rest = (pair & owned) == 0 && owner_prod_.load(std::memory_order_acquire) == prod_of(pair);  // S6 acquire: pairs with S5
     const std::uint64_t n = core_->slots.slots();
-    if (!at_rest || valid_.valid(seq64{value(widen(prod_of(pair))) - n}, n)) return true;
+    if (!at_rest || valid_.valid(seq64{value(positions_.widen(prod_of(pair))) - n}, n)) return true;
     return pair_.load(std::memory_order_relaxed) != pair;  // S1 relaxed: S6 and the bits were acquired before
   }
 
@@ -144,28 +148,10 @@ class owner_cas_engine {
     return core_->slots.slots() - ((prod_of(pair) - cons_of(pair)) & position_mask);
   }
 
-  /// The 64-bit position of a 31-bit one that is in the ring, or was less than 2^24 ago.
-  [[nodiscard]] seq64 widen(std::uint32_t at) const noexcept {
-    const std::uint64_t base = base_.load(std::memory_order_relaxed);  // S7 relaxed: any value it ever had near `at` serves
-    return seq64{base + ((at - base) & position_mask)};
-  }
-  /// The same for a position this CPU has reserved. Moves the base before 31 bits run out: to 2^24 behind us, which is behind
-  /// everything in the ring; nobody can be further behind, because our unpublished slots stop the ring.
-  [[nodiscard]] seq64 widen_own(std::uint32_t at) noexcept {
-    const seq64 s = widen(at);
-    std::uint64_t base = base_.load(std::memory_order_relaxed);  // S7 relaxed: as above
-    while (value(s) - base > (std::uint64_t{1} << 29) &&
-           !base_.compare_exchange_weak(base, value(s) - (std::uint64_t{1} << 24),
-                                        std::memory_order_relaxed,     // S7 relaxed: a number by itself
-                                        std::memory_order_relaxed)) {  // S7 relaxed: as above
-    }
-    return s;
-  }
-
   template <command_list List>
   [[nodiscard]] status insert(const List& list, std::uint32_t size, bool closing, std::uint64_t old, std::uint32_t need,
                               ticket& t) noexcept {
-    t.first = widen_own(prod_of(old));
+    t.first = positions_.reserved(prod_of(old));
     t.end = advance(t.first, need);
     Env::trace::event(trace_point::reserve, value(t.end), need);
     patience limit{core_};
@@ -265,8 +251,8 @@ class owner_cas_engine {
 
   queue_core<Env, Backend>* core_;
   valid_map<Env> valid_{};
-  typename Env::template atomic<std::uint64_t> base_{};                      // a position behind all that are in use; hardly ever written
-  alignas(cache_line) typename Env::template atomic<std::uint64_t> pair_{};  // alone on its line
+  position_map<Env> positions_{};
+  alignas(cache_line) typename Env::template atomic<std::uint64_t> pair_{};        // alone on its line
   alignas(cache_line) typename Env::template atomic<std::uint32_t> owner_prod_{};  // PROD as the last owner wrote it
   waiter_lock<Env> lock_{};
 };
