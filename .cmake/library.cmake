@@ -42,7 +42,7 @@ find_package(absl CONFIG QUIET)
 find_package(Boost 1.74 CONFIG QUIET COMPONENTS context)
 find_package(PkgConfig QUIET)
 if(PkgConfig_FOUND)
-  pkg_check_modules(URCU QUIET IMPORTED_TARGET liburcu-memb)
+  pkg_check_modules(URCU QUIET IMPORTED_TARGET liburcu-memb liburcu-mb liburcu-bp liburcu-qsbr)
 endif()
 
 set(shootdown_host_missing)
@@ -70,9 +70,7 @@ else()
   target_sources(shootdown_host INTERFACE
     FILE_SET HEADERS BASE_DIRS "${PROJECT_SOURCE_DIR}/include" FILES ${shootdown_host_headers})
   target_link_libraries(shootdown_host INTERFACE ${shootdown_host_links})
-  # liburcu 0.13 gives <urcu/urcu-memb.h> its unprefixed names (rcu_read_lock, ...) only with URCU_API_MAP. _LGPL_SOURCE
-  # stays undefined: the inlined read side hides the annotations that ThreadSanitizer needs.
-  target_compile_definitions(shootdown_host INTERFACE URCU_API_MAP)
+  # _LGPL_SOURCE stays undefined: ThreadSanitizer misreads what liburcu would then inline.
   set(checking "$<STREQUAL:$<TARGET_PROPERTY:NAME>,shootdown_host_verify_interface_header_sets>")
   target_compile_options(shootdown_host INTERFACE "$<BUILD_INTERFACE:$<${checking}:${shootdown_warnings}>>")
   if(shootdown_host_headers)

@@ -20,21 +20,28 @@
 SHOOTDOWN_BEGIN
 namespace host {
 
-/// The environment of a process: threads, std::mutex, the steady clock, liburcu (memb). Devices are other threads or the
-/// model; memory is coherent. Every thread that uses the library holds a host::thread_scope. Link with liburcu-memb.
+/// The environment of a process: threads, std::mutex, the steady clock, a flavour of liburcu. Devices are other threads or
+/// the model; memory is coherent. Every thread that uses the library holds an Env::rcu::thread_scope (bp: may hold one).
+/// Link with the flavour's library: liburcu-memb, -mb, -bp or -qsbr.
 ///
 /// Stats   what counts: null_stats, thread_stats
 /// Trace   what records: null_trace
 /// Atomic  native_atomic, counted_atomic
+/// Rcu     memb_rcu, mb_rcu, bp_rcu, qsbr_rcu: see basic_rcu and, for what each costs, host::flavour
+///
+/// qsbr. A thread calls Env::rcu::quiescent() between its operations, and puts Env::rcu::blocking_region around waits of its
+/// own. The waits of this environment that block do so by themselves: mutex, synchronize, drain. relax and wait_event give
+/// the CPU away at most, so the library's own waits for the device, bounded by their deadlines, hold up grace periods in
+/// every flavour alike.
 ///
 /// Derive from it to change a member (fault_env does); the library sees only the derived type.
 /// ThreadSanitizer: clean, see host::rcu for what is annotated and why full_fence is inline assembly in env/native.hpp.
-template <class Stats = null_stats, class Trace = null_trace, template <class> class Atomic = native_atomic>
+template <class Stats = null_stats, class Trace = null_trace, template <class> class Atomic = native_atomic, class Rcu = host::rcu>
 struct basic_env {
   template <class T>
   using atomic = Atomic<T>;
   using dma_word = native_dma_word;
-  using rcu = host::rcu;
+  using rcu = Rcu;
   using stats = Stats;
   using trace = Trace;
 
@@ -47,8 +54,10 @@ struct basic_env {
   /// not be running, and a loop of pauses alone would then burn a whole time slice.
   static void relax() noexcept {
     static thread_local constinit unsigned turns = 0;
-    if ((++turns & 63u) == 0) std::this_thread::yield();
-    else native_relax();
+    if ((++turns & 63u) == 0)
+      std::this_thread::yield();
+    else
+      native_relax();
   }
   /// No events between threads: gives the CPU away once, which is an early return.
   static void wait_event(deadline) noexcept { std::this_thread::yield(); }
@@ -69,9 +78,21 @@ struct basic_env {
     irq_guard(const irq_guard&) = delete;
     irq_guard& operator=(const irq_guard&) = delete;
   };
+  /// Its holder may wait for readers: a thread that must report is offline while it waits for the lock. Inside a guard it
+  /// cannot be, so a lock taken there must be one whose holders never wait for readers (a leaf, as the model's are).
   class mutex {
    public:
-    void lock() noexcept { m_.lock(); }
+    void lock() noexcept {
+      if constexpr (Rcu::flavour::reports) {
+        if (m_.try_lock()) return;
+        if (!Rcu::reading()) {
+          const typename Rcu::blocking_region away;
+          m_.lock();
+          return;
+        }
+      }
+      m_.lock();
+    }
     [[nodiscard]] bool try_lock() noexcept { return m_.try_lock(); }
     void unlock() noexcept { m_.unlock(); }
 
@@ -89,12 +110,30 @@ struct basic_env {
   static void fail(const char* text) noexcept { fatal(text); }
 };
 
-using env = basic_env<>;
+/// An environment with the given reclamation.
+template <class Rcu>
+using env_with = basic_env<null_stats, null_trace, native_atomic, Rcu>;
 /// The same, with every shared read-modify-write and every library counter counted per thread.
-using counted_env = basic_env<thread_stats, null_trace, counted_atomic>;
+template <class Rcu>
+using counted_env_with = basic_env<thread_stats, null_trace, counted_atomic, Rcu>;
 
-static_assert(require_environment<env>());
-static_assert(require_environment<counted_env>());
+using memb_env = env_with<memb_rcu>;
+using mb_env = env_with<mb_rcu>;
+using bp_env = env_with<bp_rcu>;
+using qsbr_env = env_with<qsbr_rcu>;
+using counted_memb_env = counted_env_with<memb_rcu>;
+using counted_mb_env = counted_env_with<mb_rcu>;
+using counted_bp_env = counted_env_with<bp_rcu>;
+using counted_qsbr_env = counted_env_with<qsbr_rcu>;
+
+/// The default: memb.
+using env = memb_env;
+using counted_env = counted_memb_env;
+
+static_assert(require_environment<env>() && require_environment<counted_env>());
+static_assert(require_environment<mb_env>() && require_environment<counted_mb_env>());
+static_assert(require_environment<bp_env>() && require_environment<counted_bp_env>());
+static_assert(require_environment<qsbr_env>() && require_environment<counted_qsbr_env>());
 
 }  // namespace host
 SHOOTDOWN_END
