@@ -60,6 +60,9 @@ sd::result<sd::cover> instantiate_cover(const sd::range_piece& p, const sd::cove
 // table
 template class sd::table::page_pool<env>;
 template class sd::table::stage1_4k<env>;
+template class sd::table::editor<env, sd::table::page_pool<env>, sd::table::stage1_k4>;
+template class sd::table::page_pool<env, sd::table::null_observer, 65536>;
+template class sd::table::editor<env, sd::table::page_pool<env, sd::table::null_observer, 65536>, sd::table::stage2_k64>;
 
 // queue
 template class sd::queue::command_queue<env, board_image::window, sd::queue::locked>;

@@ -40,6 +40,44 @@ struct ste_stage1 {
   shareability share{shareability::inner};
 };
 
+/// The shape of a stage-2 walk: where it starts. Up to 16 tables of the start level may lie side by side (concatenated), which
+/// saves a level; the one with the fewest levels is used, which every SMMU that has the width accepts. IHI 0070 5.2 (S2SL0).
+struct stage2_walk {
+  granule tg{granule::k4};
+  unsigned input_bits{40};  ///< width of the IPA space, 32..48
+
+  static constexpr unsigned min_input_bits = 32;
+  static constexpr unsigned max_input_bits = 48;
+  [[nodiscard]] constexpr bool valid() const noexcept {
+    return raw(tg) >= 1 && raw(tg) <= 3 && input_bits >= min_input_bits && input_bits <= max_input_bits;
+  }
+  [[nodiscard]] constexpr unsigned start_level() const noexcept {
+    const unsigned stride = granule_shift(tg) - 3;
+    return 4 - (input_bits - granule_shift(tg) - 4 + stride - 1) / stride;
+  }
+  /// Concatenated tables of the start level: 1, 2, 4, 8 or 16.
+  [[nodiscard]] constexpr unsigned start_tables() const noexcept {
+    const unsigned index = input_bits - level_shift(tg, start_level());
+    const unsigned stride = granule_shift(tg) - 3;
+    return index > stride ? 1u << (index - stride) : 1u;
+  }
+  /// Bytes of the start tables together, which is also their alignment; at least 64.
+  [[nodiscard]] constexpr std::uint64_t start_bytes() const noexcept {
+    const unsigned index = input_bits - level_shift(tg, start_level());
+    return index < 3 ? 64 : std::uint64_t{8} << index;
+  }
+  [[nodiscard]] constexpr unsigned sl0() const noexcept { return (tg == granule::k4 ? 2u : 3u) - start_level(); }
+  [[nodiscard]] constexpr unsigned t0sz() const noexcept { return 64 - input_bits; }
+  [[nodiscard]] static constexpr unsigned tg_of(granule g) noexcept { return g == granule::k4 ? 0u : g == granule::k64 ? 1u : 2u; }
+};
+static_assert(stage2_walk{granule::k4, 48}.start_level() == 0 && stage2_walk{granule::k4, 48}.start_tables() == 1);
+static_assert(stage2_walk{granule::k4, 40}.start_level() == 1 && stage2_walk{granule::k4, 40}.start_tables() == 2);
+static_assert(stage2_walk{granule::k4, 34}.start_level() == 2 && stage2_walk{granule::k4, 34}.start_tables() == 16);
+static_assert(stage2_walk{granule::k16, 48}.start_level() == 1 && stage2_walk{granule::k16, 48}.start_tables() == 2);
+static_assert(stage2_walk{granule::k64, 33}.start_level() == 3 && stage2_walk{granule::k64, 33}.start_tables() == 16);
+static_assert(stage2_walk{granule::k4, 40}.sl0() == 1 && stage2_walk{granule::k64, 33}.sl0() == 0 &&
+              stage2_walk{granule::k16, 48}.sl0() == 2);
+
 /// Stream table entry: 64 bytes. IHI 0070 5.2.
 ///
 /// Purpose: what the SMMU does with one stream. A value in CPU byte order; the table in memory holds dma words, written by

@@ -19,7 +19,7 @@
 SHOOTDOWN_BEGIN
 namespace table {
 
-inline constexpr std::size_t page_bytes = 4096;
+inline constexpr std::size_t page_bytes = 4096;  ///< of a 4 KiB-granule table
 inline constexpr std::size_t page_words = page_bytes / 8;
 
 /// Where a page is, for the pool. `leaving`: its owner has given it back, the observer is being told.
@@ -60,7 +60,7 @@ struct null_observer {
   constexpr void freed(bus_addr) noexcept {}
 };
 
-/// One 4 KiB table: its 512 words, where a device finds it, and its bookkeeping. Empty (no page) when cpu == nullptr.
+/// One table: its words (512 with 4 KiB granules), where a device finds it, and its bookkeeping. Empty (no page) when cpu == nullptr.
 template <class Env>
 struct table_page {
   typename Env::dma_word* cpu{};
@@ -69,34 +69,39 @@ struct table_page {
   [[nodiscard]] explicit constexpr operator bool() const noexcept { return cpu != nullptr; }
 };
 
-/// 4 KiB pages for translation tables, out of memory and bookkeeping that the caller supplies.
+/// Pages for translation tables, of one granule (PageBytes), out of memory and bookkeeping that the caller supplies.
 ///
 /// Purpose: the frames a walk may read all come from here, so a freed one is known to be a table, and an Observer (the
 /// model's DMA oracle) learns of each change of hands.
-/// Contract: `memory` starts 4 KiB-aligned on the bus; `meta` has one element a page; both outlive the pool. Pages that do
+/// Contract: `memory` starts page-aligned on the bus; `meta` has one element a page; both outlive the pool. Pages that do
 /// not fit (a span that is misaligned, or fewer elements than pages) are not used; check(memory, meta) says so beforehand.
 /// allocate() gives a page of zeroes, already visible to a device that finds it; free() takes one that no device can reach
-/// any more (after the SYNC). A page freed twice, or a foreign one, goes to Env::fail and changes nothing.
+/// any more (after the SYNC). allocate_run() gives neighbours, for concatenated start tables. A page freed twice, or a foreign
+/// one, goes to Env::fail and changes nothing.
 /// Context: any but NMI (a spinlock held for a few instructions, local interrupts off); several editors and threads.
-/// Progress: blocking, but nobody waits inside the lock. Cost: O(1) plus zeroing; check_invariants is O(pages).
+/// Progress: blocking, but nobody waits inside the lock. Cost: O(1) plus zeroing; check_invariants is O(pages), and so is
+/// allocate_run, under the lock: it is for the making of a table, not for its use.
 /// Not a general allocator: one size, no growth.
 ///
 /// Sites: D1 first contents
-template <class Env, class Observer = null_observer>
+template <class Env, class Observer = null_observer, std::size_t PageBytes = page_bytes>
 class page_pool {
+  static_assert(PageBytes == 4096 || PageBytes == 16384 || PageBytes == 65536, "page_pool: PageBytes is a granule: 4, 16 or 64 KiB");
   static_assert(environment<Env>, "page_pool: Env does not satisfy shootdown::environment");
   static_assert(pool_observer<Observer>, "page_pool: Observer needs noexcept allocated(bus_addr) and freed(bus_addr)");
 
  public:
   using environment_type = Env;
   using page = table_page<Env>;
+  static constexpr std::size_t page_size = PageBytes;
+  static constexpr std::size_t page_entries = PageBytes / 8;
 
   /// Would these two make a pool? misaligned, empty_range, or out_of_range (too little bookkeeping, or a bus end beyond 2^48).
   [[nodiscard]] static constexpr status check(const dma_span<Env>& memory, std::span<const page_meta> meta) noexcept {
-    if (!memory || memory.words < page_words) return errc::empty_range;
-    if (raw(memory.bus) % page_bytes != 0 || memory.words % page_words != 0) return errc::misaligned;
+    if (!memory || memory.words < page_entries) return errc::empty_range;
+    if (raw(memory.bus) % page_size != 0 || memory.words % page_entries != 0) return errc::misaligned;
     if (raw(memory.bus) > bus_limit || bus_limit - raw(memory.bus) < memory.words * 8) return errc::out_of_range;
-    if (meta.size() < memory.words / page_words) return errc::out_of_range;
+    if (meta.size() < memory.words / page_entries) return errc::out_of_range;
     return errc::ok;
   }
 
@@ -106,7 +111,7 @@ class page_pool {
       Env::fail("page_pool: memory misaligned, empty, too far up the bus, or fewer metadata than pages");
       memory_ = {};
     }
-    count_ = memory_.words / page_words;
+    count_ = memory_.words / page_entries;
     for (std::size_t i = count_; i-- > 0;) {  // downwards: the first page handed out is page 0
       meta_[i] = page_meta{};
       push(meta_[i]);
@@ -125,13 +130,34 @@ class page_pool {
       --free_count_;
       *meta = page_meta{};
     }
-    const page got = at(*meta);
-    observer_.allocated(got.bus);
-    for (std::size_t i = 0; i < page_words; ++i) {
-      got.cpu[i].store(0, std::memory_order_relaxed);  // D1 relaxed: unreachable until a store links the page
+    return prepared(*meta);
+  }
+
+  /// The first of `n` neighbouring pages (a power of two), aligned on the bus to all of them, each as allocate() gives one and
+  /// each to be freed by itself. Empty when there is no such run.
+  [[nodiscard]] page allocate_run(std::size_t n) noexcept {
+    if (n == 1) return allocate();
+    if (n == 0 || (n & (n - 1)) != 0 || n > count_) return {};
+    std::size_t first = 0;
+    {
+      const section guard{*this};
+      const std::uint64_t base = raw(memory_.bus) / page_size;
+      first = static_cast<std::size_t>((n - base % n) % n);
+      while (first + n <= count_ && !all_pooled(first, n)) first += n;
+      if (first + n > count_) return {};
+      for (held_frame** link = &free_; *link != nullptr;) {
+        auto& meta = *static_cast<page_meta*>(*link);
+        if (number_of(meta) - first >= n) {  // below `first`: wraps to something huge
+          link = &meta.next;
+          continue;
+        }
+        *link = meta.next;
+        --free_count_;
+        meta = page_meta{};
+      }
     }
-    Env::dma_publish(got.cpu, page_bytes);
-    return got;
+    for (std::size_t i = n; i-- > 1;) static_cast<void>(prepared(meta_[first + i]));
+    return prepared(meta_[first]);
   }
 
   /// Back to the pool. No device, cache or gather may know the page any more.
@@ -146,12 +172,12 @@ class page_pool {
   /// The page at a bus address; empty when there is none of this pool.
   [[nodiscard]] page at(bus_addr bus) const noexcept {
     const std::uint64_t offset = raw(bus) - raw(memory_.bus);  // below the base: wraps to something huge
-    if (offset / page_bytes >= count_ || offset % page_bytes != 0) return {};
-    return page_number(static_cast<std::size_t>(offset / page_bytes));
+    if (offset / page_size >= count_ || offset % page_size != 0) return {};
+    return page_number(static_cast<std::size_t>(offset / page_size));
   }
   [[nodiscard]] page at(page_meta& meta) const noexcept { return page_number(number_of(meta)); }
   [[nodiscard]] page page_number(std::size_t n) const noexcept {
-    return {memory_.cpu + n * page_words, meta_ + n, bus_addr{raw(memory_.bus) + n * page_bytes}};
+    return {memory_.cpu + n * page_entries, meta_ + n, bus_addr{raw(memory_.bus) + n * page_size}};
   }
   [[nodiscard]] std::uint32_t number_of(const page_meta& meta) const noexcept { return static_cast<std::uint32_t>(&meta - meta_); }
   /// Is `meta` one of this pool's elements?
@@ -198,6 +224,22 @@ class page_pool {
     page_pool& pool_;
   };
 
+  /// Tells the observer, zeroes and publishes: what every page goes through before its new owner has it.
+  [[nodiscard]] page prepared(page_meta& meta) noexcept {
+    const page got = at(meta);
+    observer_.allocated(got.bus);
+    for (std::size_t i = 0; i < page_entries; ++i) {
+      got.cpu[i].store(0, std::memory_order_relaxed);  // D1 relaxed: unreachable until a store links the page
+    }
+    Env::dma_publish(got.cpu, page_size);
+    return got;
+  }
+  [[nodiscard]] bool all_pooled(std::size_t first, std::size_t n) const noexcept {
+    for (std::size_t i = 0; i < n; ++i) {
+      if (meta_[first + i].state != page_state::pooled) return false;
+    }
+    return true;
+  }
   [[nodiscard]] bool leave(page_meta& meta) noexcept {
     const section guard{*this};
     return std::exchange(meta.state, meta.state == page_state::used ? page_state::leaving : meta.state) == page_state::used;
