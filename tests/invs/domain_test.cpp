@@ -196,6 +196,9 @@ TEST_F(domain_test, refuses_bad_masters_and_changes_nothing) {
   f = recording_port::default_features();
   f.granules = 0b1000;
   recording_port no_4k{5, f};
+  f = recording_port::default_features();
+  f.ats = f.stage2 = false;
+  recording_port no_ats{6, f};
   attachment_t a;
   auto o = ops(narrow, 1);
   const auto code = [&](recording_port& port, std::vector<stream_id> s, unsigned pasid = 0, bool ats_ = false) {
@@ -206,14 +209,14 @@ TEST_F(domain_test, refuses_bad_masters_and_changes_nothing) {
   EXPECT_EQ(code(narrow, {stream_id{1}, stream_id{1}}), errc::invalid_argument);
   EXPECT_EQ(code(narrow, {stream_id{1}, stream_id{256}}), errc::out_of_range);
   EXPECT_EQ(code(narrow, {stream_id{1}}, 16), errc::out_of_range);
-  EXPECT_EQ(code(narrow, {stream_id{1}}, 0, true), errc::unsupported);
+  EXPECT_EQ(code(no_ats, {stream_id{1}}, 0, true), errc::unsupported);
   EXPECT_EQ(code(no_stage1, {stream_id{1}}), errc::unsupported);
   EXPECT_EQ(code(no_4k, {stream_id{1}}), errc::unsupported);
   domain_options two;
   two.stage = translation_stage::two;
   domain_t stage2{two};
   const std::vector<stream_id> s{stream_id{1}};
-  EXPECT_EQ(stage2.attach(a, {narrow, s}, o, soon).code(), errc::unsupported);
+  EXPECT_EQ(stage2.attach(a, {no_ats, s}, o, soon).code(), errc::unsupported);
   EXPECT_EQ(state().allocations, 0u);
   EXPECT_EQ(narrow.tags().used() + no_stage1.tags().used() + no_4k.tags().used(), 0u);
   EXPECT_TRUE(o.seen.empty());

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
+#include <algorithm>
 #include <atomic>  // std::memory_order only
 #include <cstddef>
 #include <cstdint>
@@ -73,6 +74,14 @@ class entry_array : public Env::rcu::head {
     return nullptr;
   }
 
+  /// Is there an entry with users under this key?
+  [[nodiscard]] bool contains(const entry_key& k) const noexcept {
+    for (std::uint32_t i = 0, n = count(); i != n; ++i) {
+      if (entries_[i].live() && entries_[i].spec.key() == k) return true;
+    }
+    return false;
+  }
+
   /// left (null: empty) + right. no_memory, or invalid_argument for an unsorted right side; left is unchanged in any case.
   [[nodiscard]] static result<entry_array*> merge(const entry_array* left, std::span<const entry_t> right) noexcept {
     for (std::size_t i = 1; i < right.size(); ++i) {
@@ -84,7 +93,8 @@ class entry_array : public Env::rcu::head {
     if (out == nullptr) return errc::no_memory;
     n = 0;
     join(left, right, [&](const entry_t* l, const entry_t* r) noexcept {
-      out->fill(n++, l != nullptr ? *l : *r, l == nullptr ? 1u : l->users() + (r != nullptr ? 1u : 0u));
+      entry_t& made = out->fill(n++, l != nullptr ? *l : *r, l == nullptr ? 1u : l->users() + (r != nullptr ? 1u : 0u));
+      if (r != nullptr) made.spec.stu = std::max(made.spec.stu, r->spec.stu);  // not of the key; the larger unit serves both
     });
     return out;
   }
@@ -151,10 +161,11 @@ class entry_array : public Env::rcu::head {
   [[nodiscard]] static constexpr std::size_t bytes(std::uint32_t n) noexcept {
     return sizeof(entry_array) + std::size_t{n} * sizeof(entry_t);
   }
-  void fill(std::uint32_t i, const entry_t& from, std::uint32_t users) noexcept {
+  entry_t& fill(std::uint32_t i, const entry_t& from, std::uint32_t users) noexcept {
     entries_[i].spec = from.spec;
     entries_[i].set_users(users);
     has_ats_ = has_ats_ || phase_of(from.spec.type) == phase::atc;
+    return entries_[i];
   }
 
   /// Walks left's live entries and all of right in key order: f(l, r), l or r null where only the other has the key.

@@ -11,6 +11,7 @@
 #include <shootdown/arch/types.hpp>
 #include <shootdown/env/environment.hpp>
 #include <shootdown/port/command_port.hpp>
+#include <shootdown/port/tag.hpp>
 #include <shootdown/status.hpp>
 
 SHOOTDOWN_BEGIN
@@ -142,6 +143,12 @@ struct entry_spec {
     return e;
   }
 };
+
+/// The tag that a TLB entry stands for.
+template <command_port Port>
+[[nodiscard]] constexpr tag tag_of(const entry_spec<Port>& s) noexcept {
+  return {s.type == entry_type::s1_asid ? tag_kind::asid : tag_kind::vmid, static_cast<std::uint16_t>(s.id())};
+}
 
 /// One thing that a domain's invalidation must reach: a TLB tag of one SMMU instance, or the cache of one device, with the
 /// number of attachments that need it. Half a cache line; the walk of an unmap reads nothing else per target.

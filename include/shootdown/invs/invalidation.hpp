@@ -10,6 +10,7 @@
 #include <shootdown/env/environment.hpp>
 #include <shootdown/env/time.hpp>
 #include <shootdown/invs/array.hpp>
+#include <shootdown/invs/ats_section.hpp>
 #include <shootdown/invs/fan_out.hpp>
 #include <shootdown/invs/plan.hpp>
 #include <shootdown/port/command_port.hpp>
@@ -18,12 +19,14 @@
 SHOOTDOWN_BEGIN
 
 /// One invalidation under way: made by domain::begin, driven by domain::finish or domain::poll. Owns the plan, the lists
-/// and the tickets, and an RCU read section from begin until it is finished.
+/// and the tickets, and an RCU read section from begin until it is finished; with device caches in the array also a place in
+/// the domain's ATS section, for as long.
 ///
 /// Contract: stays where it is made (neither copied nor moved), is finished on the thread that began it (the read section is
 /// that thread's), and before that thread sleeps in another read-side of the same RCU flavour that forbids it. Dropping
 /// one that is not finished is a contract violation, unless abandon() said that nobody will ask again; the memory behind it
-/// must then stay out of use for good, or until the instances were reset.
+/// must then stay out of use for good, or until the instances were reset. While one is not finished its thread calls no
+/// control operation of the domain: a detach could wait for it.
 /// Context: as domain::begin. Cost: about 2.5 KiB of stack with the default limits, mostly untouched.
 ///
 /// Sites: S1 orders the caller's page-table stores before S2; S2 acquire is the array pointer's load, its release partner
@@ -34,6 +37,7 @@ class invalidation {
   using array_t = entry_array<Env, Port>;
   using slot_t = typename Env::template atomic<array_t*>;
   using plan_t = invalidation_plan<L.pieces>;
+  using section_t = ats_section<Env, L.stripes>;
 
   invalidation(const invalidation&) = delete;
   invalidation& operator=(const invalidation&) = delete;
@@ -61,7 +65,8 @@ class invalidation {
   /// Refused before anything was sent.
   explicit invalidation(status refused) noexcept : outcome_{refused} {}
   /// pieces empty: everything.
-  invalidation(const slot_t& slot, std::span<const range_piece> pieces, const plan_rules& rules, deadline d) noexcept {
+  invalidation(const slot_t& slot, section_t& section, std::span<const range_piece> pieces, const plan_rules& rules, deadline d) noexcept
+      : section_{&section} {
     if (pieces.empty()) {
       plan_.prepare_everything();
     } else if (const status s = plan_.prepare(pieces, rules); !s.ok()) {
@@ -75,6 +80,14 @@ class invalidation {
     ::new (static_cast<void*>(guard_)) guard_t{};
     guarded_ = true;
     array_ = Env::rcu::dereference(slot);  // S2 acquire: pairs with the release store of domain's S2; entries before pointer
+    if (array_ != nullptr && array_->has_ats()) {
+      place_ = section_->enter();  // its fence lies between here and the load below
+      inside_ = true;
+      // The array that was loaded first may have been superseded before this thread was inside, and a fence not have waited for
+      // it; in the one loaded now, everything that such a fence took away has no users.
+      array_ = Env::rcu::dereference(slot);  // S2 acquire: as above
+      if (array_ == nullptr || !array_->has_ats()) leave_section(false);
+    }
     if (array_ != nullptr) count_ = array_->count();
     if (refill())
       lanes_.send(d);
@@ -90,7 +103,12 @@ class invalidation {
     }
     return lanes_.active() != 0;
   }
+  void leave_section(bool unfinished) noexcept {
+    if (inside_) section_->leave(place_, unfinished);
+    inside_ = false;
+  }
   void leave() noexcept {
+    leave_section(lanes_.active() != 0);
     std::launder(reinterpret_cast<guard_t*>(guard_))->~guard_t();
     guarded_ = false;
   }
@@ -117,11 +135,14 @@ class invalidation {
   using guard_t = typename Env::rcu::guard;
   plan_t plan_;
   fan_out<Env, Port, L.pieces, L.lanes> lanes_;
+  section_t* section_{};
+  typename section_t::place place_{};
   const array_t* array_{};
   std::uint32_t count_{};
   std::uint32_t next_{};
   status outcome_{};
   bool guarded_{};
+  bool inside_{};
   bool abandoned_{};
   alignas(guard_t) std::byte guard_[sizeof(guard_t)];
 };

@@ -18,10 +18,11 @@
 SHOOTDOWN_BEGIN
 
 /// Fixed sizes of an invalidation: pieces of one pass, and lists under way at the same time (one per SMMU instance and 64
-/// entries). More instances are served in windows of that many.
+/// entries). More instances are served in windows of that many. And of a domain: the stripes of its ATS section.
 struct invalidation_limits {
   unsigned pieces{8};
   unsigned lanes{4};
+  unsigned stripes{8};
 };
 
 /// How a domain wants its pieces turned into commands.
@@ -32,6 +33,7 @@ struct plan_rules {
   std::uint32_t entry_limit{};    ///< without RIL, a piece with this many entries takes the whole tag; 0: a table page
   std::uint32_t command_limit{};  ///< more commands than this for one tag take the whole tag; 0: no limit
   std::uint8_t atc_spans{1};      ///< at most this many ATC_INVs for a piece and device, 1..4
+  bool lower_half_only{};         ///< IPAs: there is no sign-extended upper half
 };
 
 /// One request, prepared once for all its targets: its pieces, and per class of SMMUs with equal range abilities the
@@ -98,6 +100,7 @@ class invalidation_plan {
     for (const range_piece& p : pieces) {
       if (const status s = validate(p, rules.address_bits); !s.ok()) return s;
       if (p.g != rules.page) return errc::unsupported;
+      if (rules.lower_half_only && (p.address >> 63) != 0) return errc::out_of_range;
     }
     return {};
   }
