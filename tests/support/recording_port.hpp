@@ -164,6 +164,23 @@ class recording_port {
       if (s.code() != shootdown::errc::pending) return s;
     }
   }
+  void abandon(shootdown::ticket& t) noexcept {
+    const std::scoped_lock hold{mutex_};
+    if (t.settled) return;
+    t.settled = true;
+    t.outcome = static_cast<std::uint8_t>(shootdown::errc::timed_out);
+    ++abandoned_;
+  }
+  /// Nobody asks again: settled as timed_out. Its commands stay with the device (see settle_all).
+  void abandon(shootdown::ticket& t) noexcept {
+    const std::scoped_lock hold{mutex_};
+    if (t.settled || !t.awaits) return;
+    t.settled = true;
+    t.outcome = static_cast<std::uint8_t>(shootdown::errc::timed_out);
+    --unsettled_;
+    ++abandoned_;
+    submitted_at_.erase(shootdown::value(t.end));
+  }
   void idle(shootdown::deadline) noexcept {
     {
       const std::scoped_lock hold{mutex_};
@@ -176,6 +193,7 @@ class recording_port {
   [[nodiscard]] shootdown::instance_id instance() const noexcept { return shootdown::instance_id{instance_}; }
   [[nodiscard]] std::uint32_t max_list() const noexcept { return max_list_; }
   [[nodiscard]] recording_tags& tags() noexcept { return tags_; }
+  [[nodiscard]] unsigned abandoned() const noexcept { return abandoned_; }
 
   // For the tests.
   knobs& control() { return knobs_; }
@@ -218,6 +236,10 @@ class recording_port {
   std::size_t unsettled() {
     const std::scoped_lock hold{mutex_};
     return unsettled_;
+  }
+  std::size_t abandoned() {
+    const std::scoped_lock hold{mutex_};
+    return abandoned_;
   }
   std::size_t tries() const { return tries_; }
   std::size_t blocking_submits() const { return blocking_submits_; }
@@ -335,7 +357,9 @@ class recording_port {
   std::uint64_t next_{};
   std::uint64_t accepted_{};
   std::size_t unsettled_{};
+  std::size_t abandoned_{};
   std::size_t tries_{}, blocking_submits_{}, idles_{};
+  unsigned abandoned_{};
   std::map<std::uint64_t, pending> submitted_at_;
   std::vector<shootdown::tag> carried_;
   std::map<std::uint64_t, std::function<void()>> at_accept_;
