@@ -171,16 +171,6 @@ class recording_port {
     t.outcome = static_cast<std::uint8_t>(shootdown::errc::timed_out);
     ++abandoned_;
   }
-  /// Nobody asks again: settled as timed_out. Its commands stay with the device (see settle_all).
-  void abandon(shootdown::ticket& t) noexcept {
-    const std::scoped_lock hold{mutex_};
-    if (t.settled || !t.awaits) return;
-    t.settled = true;
-    t.outcome = static_cast<std::uint8_t>(shootdown::errc::timed_out);
-    --unsettled_;
-    ++abandoned_;
-    submitted_at_.erase(shootdown::value(t.end));
-  }
   void idle(shootdown::deadline) noexcept {
     {
       const std::scoped_lock hold{mutex_};
@@ -236,10 +226,6 @@ class recording_port {
   std::size_t unsettled() {
     const std::scoped_lock hold{mutex_};
     return unsettled_;
-  }
-  std::size_t abandoned() {
-    const std::scoped_lock hold{mutex_};
-    return abandoned_;
   }
   std::size_t tries() const { return tries_; }
   std::size_t blocking_submits() const { return blocking_submits_; }
@@ -357,7 +343,6 @@ class recording_port {
   std::uint64_t next_{};
   std::uint64_t accepted_{};
   std::size_t unsettled_{};
-  std::size_t abandoned_{};
   std::size_t tries_{}, blocking_submits_{}, idles_{};
   unsigned abandoned_{};
   std::map<std::uint64_t, pending> submitted_at_;
