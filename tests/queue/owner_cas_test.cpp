@@ -134,6 +134,20 @@ TEST_F(owner_cas, an_unsettled_ticket_keeps_everybody_from_moving_cons) {
   EXPECT_EQ(finish(*r), errc::ok);
 }
 
+TEST_F(owner_cas, an_abandoned_ticket_holds_nothing_and_answers_timed_out) {
+  ticket a = must_submit(numbered_list{1, 31}), b = must_submit(numbered_list{2, 30});
+  queue.abandon(a);
+  queue.abandon(a);  // once is enough, twice does no harm
+  EXPECT_EQ(queue.poll(a).code(), errc::timed_out);
+  queue.abandon(b);
+  EXPECT_EQ(queue.try_submit(numbered_list{3, 30}).code(), errc::would_block) << "abandoning must not claim that anything was consumed";
+  device.step(64);
+  result<ticket> r = queue.try_submit(numbered_list{4, 62});
+  ASSERT_TRUE(r.ok()) << "the submitter refreshes CONS itself, since nobody holds a share";
+  EXPECT_EQ(finish(*r), errc::ok);
+  EXPECT_TRUE(queue.check_invariants());
+}
+
 TEST_F(owner_cas, a_submitter_refreshes_cons_itself_when_nobody_waits) {
   for (std::uint32_t i = 1; i != 33; ++i) {
     device.step(64);

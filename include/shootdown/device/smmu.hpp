@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
-#include <array>
 #include <cstddef>
 #include <cstdint>
 
@@ -108,6 +107,7 @@ class smmu {
   }
   [[nodiscard]] status poll(ticket& t) noexcept { return queue_.poll(t); }
   [[nodiscard]] status wait(ticket& t, deadline d) noexcept { return queue_.wait(t, d); }
+  void abandon(ticket& t) noexcept { queue_.abandon(t); }
   void idle(deadline d) noexcept { queue_.idle(d); }
   [[nodiscard]] const port_features& features() const noexcept { return identity_.features; }
   [[nodiscard]] instance_id instance() const noexcept { return config_.instance; }
@@ -131,15 +131,13 @@ class smmu {
   }
   /// One command and a SYNC, waited for.
   [[nodiscard]] status issue(const command& c) noexcept { return issue(array_list{&c, 1}, limit()); }
-  /// A list, waited for. After timed_out its ticket is looked after here, and the commands may still execute; when `max_late`
-  /// lists are in that state at once the queue is failed: such an SMMU has to be restarted. May sleep.
+  /// A list, waited for. After timed_out the commands may still execute.
   template <command_list List>
   [[nodiscard]] status issue(const List& list, deadline d) noexcept {
-    settle_late();
     result<ticket> t = queue_.submit(list, d);
     if (!t.ok()) return t.state();
     const status s = queue_.wait(*t, d);
-    if (s.code() == errc::timed_out) keep_late(*t);
+    if (s.code() == errc::timed_out) queue_.abandon(*t);
     return s;
   }
 
@@ -175,7 +173,6 @@ class smmu {
   using events = event_queue<Env, Backend>;
   static constexpr unsigned max_stream_log2 = 20;  // a linear table beyond 64 MiB wants two levels
   static constexpr std::size_t msi_bytes = 64;      // a line of its own
-  static constexpr unsigned max_late = 8;
 
   [[nodiscard]] deadline limit() const noexcept { return deadline::in(Env::now(), config_.limit); }
 
@@ -225,34 +222,6 @@ class smmu {
     return queue_.configure(q);
   }
 
-  // A ticket must be settled by somebody (a queue may hold room for it), and the caller of issue() never sees it.
-  void settle_late() noexcept {
-    const hold lock{late_mutex_};
-    unsigned left = 0;
-    for (unsigned i = 0; i != late_count_; ++i) {
-      if (queue_.poll(late_[i]).code() == errc::pending) late_[left++] = late_[i];
-    }
-    late_count_ = left;
-  }
-  void keep_late(const ticket& t) noexcept {
-    const hold lock{late_mutex_};
-    if (late_count_ == max_late) {
-      queue_.fail();
-      return;
-    }
-    late_[late_count_++] = t;
-  }
-  class hold {
-   public:
-    explicit hold(typename Env::mutex& m) noexcept : mutex_{m} { mutex_.lock(); }
-    ~hold() { mutex_.unlock(); }
-    hold(const hold&) = delete;
-    hold& operator=(const hold&) = delete;
-
-   private:
-    typename Env::mutex& mutex_;
-  };
-
   /// `quiet`: the SMMU acknowledged CR0 = 0. If not it may still read its memory, which is then dropped, not reused.
   void release_all(bool quiet) noexcept {
     events_.close(quiet);
@@ -273,9 +242,6 @@ class smmu {
   dma_span<Env> ring_{};
   dma_span<Env> msi_{};
   dma_span<Env> stream_memory_{};
-  typename Env::mutex late_mutex_{};
-  std::array<ticket, max_late> late_{};  // under late_mutex_: unsettled tickets of issue() calls that timed out
-  unsigned late_count_{};                // under late_mutex_
   bool started_{};
 };
 

@@ -85,6 +85,12 @@ class fan_out {
       idle_any(d);
     }
   }
+  /// Nobody will ask again: the ports forget the tickets of what is not settled.
+  void abandon() noexcept {
+    for (std::uint32_t i = 0; i != count_; ++i) {
+      if (lanes_[i].at == lane::stage::waiting) lanes_[i].list.port().abandon(lanes_[i].t);
+    }
+  }
   /// Adds the outcomes, in the order of the lists, to `worst`, and forgets the lists. Only when nothing is active.
   void collect(status& worst) noexcept {
     for (std::uint32_t i = 0; i != count_; ++i) worst.merge(lanes_[i].outcome);

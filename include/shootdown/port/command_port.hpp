@@ -28,6 +28,8 @@ SHOOTDOWN_BEGIN
 ///   wait(ticket, deadline)  until settled; timed_out when the deadline passes first: then the ticket stays unsettled and
 ///                           may be waited for again, and the memory behind the commands must not be reused. After ok,
 ///                           later writes of the caller are ordered after the completion.
+///   abandon(ticket)         nobody will ask about an unsettled ticket again: it is settled as timed_out and the queue keeps
+///                           nothing for it. Its commands may still execute: the memory behind them stays out of use
 ///   idle(deadline)          one turn of a wait, for loops that poll several ports
 ///   max_list()              largest size() + SYNC one reservation takes without waiting for more than half the ring
 ///   tags()                  the instance's ASID and VMID space
@@ -39,6 +41,7 @@ concept command_port = tag_allocator<std::remove_cvref_t<decltype(std::declval<P
                          { p.try_submit(list) } noexcept -> std::same_as<result<ticket>>;
                          { p.poll(t) } noexcept -> std::same_as<status>;
                          { p.wait(t, d) } noexcept -> std::same_as<status>;
+                         { p.abandon(t) } noexcept;
                          { p.idle(d) } noexcept;
                          { cp.features() } noexcept -> std::same_as<const port_features&>;
                          { cp.instance() } noexcept -> std::same_as<instance_id>;

@@ -63,6 +63,7 @@ class erased_port {
   }
   [[nodiscard]] status poll(ticket& t) noexcept { return ops_->poll(port_, t); }
   [[nodiscard]] status wait(ticket& t, deadline d) noexcept { return ops_->wait(port_, t, d); }
+  void abandon(ticket& t) noexcept { ops_->abandon(port_, t); }
   void idle(deadline d) noexcept { ops_->idle(port_, d); }
   [[nodiscard]] const port_features& features() const noexcept { return ops_->features(port_); }
   [[nodiscard]] instance_id instance() const noexcept { return ops_->instance(port_); }
@@ -88,6 +89,7 @@ class erased_port {
     result<ticket> (*try_submit)(void*, list_ref) noexcept;
     status (*poll)(void*, ticket&) noexcept;
     status (*wait)(void*, ticket&, deadline) noexcept;
+    void (*abandon)(void*, ticket&) noexcept;
     void (*idle)(void*, deadline) noexcept;
     const port_features& (*features)(const void*) noexcept;
     instance_id (*instance)(const void*) noexcept;
@@ -103,6 +105,7 @@ class erased_port {
       [](void* p, list_ref l) noexcept { return static_cast<P*>(p)->try_submit(l); },
       [](void* p, ticket& t) noexcept { return static_cast<P*>(p)->poll(t); },
       [](void* p, ticket& t, deadline d) noexcept { return static_cast<P*>(p)->wait(t, d); },
+      [](void* p, ticket& t) noexcept { static_cast<P*>(p)->abandon(t); },
       [](void* p, deadline d) noexcept { static_cast<P*>(p)->idle(d); },
       [](const void* p) noexcept -> const port_features& { return static_cast<const P*>(p)->features(); },
       [](const void* p) noexcept { return static_cast<const P*>(p)->instance(); },

@@ -21,7 +21,8 @@ enum class seq64 : std::uint64_t {};
 ///
 /// A ticket cannot be given back. One with completion (`awaits`) is settled exactly once, by the first wait() or poll()
 /// that does not answer `pending`; until then the queue may hold resources for it (owner_cas: its shared lock), so every
-/// such ticket must be waited for or polled to its end. A settled ticket answers its outcome again and again.
+/// such ticket must be waited for or polled to its end, or abandoned. A settled ticket answers its outcome again and again.
+/// Its owner may widen `first` down to earlier commands of the same queue and generation: their errors are then its own.
 /// Copying one is for the bookkeeping of its single owner; only one copy may be settled.
 struct ticket {
   seq64 first{};

@@ -28,7 +28,7 @@ namespace queue {
 /// Context: submit, try_submit, poll, wait: any but NMI and signal handlers; interrupts are off from reservation to
 /// publication only. Progress and cost: see the strategy (locked.hpp, owner_cas.hpp).
 ///
-/// Strategy supplies `engine<Env, Backend>`: check, prepare, start, submit, look, settle, reached,
+/// Strategy supplies `engine<Env, Backend>`: check, prepare, start, submit, look, settle, abandon, reached,
 /// in_doubt_from, tail, check_invariants. See locked_engine, the plainest.
 ///
 /// Sites: S1 polls_ (relaxed)
@@ -109,6 +109,15 @@ class command_queue {
     }
     Env::trace::event(trace_point::wait_end, value(t.end), static_cast<std::uint64_t>(s.code()));
     return s;
+  }
+
+  /// Gives up on a ticket that wait() or poll() left unsettled: nobody will ask about it again, and it answers timed_out from
+  /// now on. Its commands stay in the ring and may still execute, so what they name must not be reused. Without it a ticket
+  /// that is dropped would keep what the strategy holds for it until the next reset.
+  void abandon(ticket& t) noexcept {
+    if (t.settled) return;
+    if (t.generation != 0 && t.generation == core_.generation() && !core_.failed()) engine_.abandon();
+    static_cast<void>(settle(t, errc::timed_out));
   }
 
   /// One turn of a wait, for loops that poll several queues.

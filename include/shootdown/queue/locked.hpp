@@ -88,6 +88,7 @@ class locked_engine {
     return {covers(tracker_.completed(), t.end), suspicious, t.end};
   }
   void settle(const sight&) noexcept {}
+  void abandon() noexcept {}
 
   [[nodiscard]] seq64 reached() const noexcept { return tracker_.consumed(); }
   /// Every list that is waited for ends in a SYNC of its own, so a failing SYNC speaks for its own list only.

@@ -33,7 +33,7 @@ namespace queue {
 ///   - After an MSI the shadow CONS moves to the SYNC, not past it: CONS may not have moved yet, and PROD must not claim one
 ///     slot more than the ring has. A dropped MSI is found by reading CONS in thorough turns.
 ///
-/// Contract: slots a multiple of 64; every awaited ticket is settled by its holder. An unsettled one keeps the exclusive
+/// Contract: slots a multiple of 64; every awaited ticket is settled or abandoned by its holder. An unsettled one keeps the exclusive
 /// refresh and every other last-one-out from moving CONS: a thread that holds tickets for most of the ring and asks for more
 /// room waits for itself until its deadline.
 /// Context: any but NMI and signal handlers; interrupts off from reservation to publication. Progress: blocking: an owner
@@ -108,6 +108,10 @@ class owner_cas_engine {
     if (lock_.try_unlock_shared()) return;
     move_cons(seen.consumed);
     lock_.unlock_shared();
+  }
+  /// A ticket that nobody will ask about again gives its share back and says nothing about CONS.
+  void abandon() noexcept {
+    if (!lock_.try_unlock_shared()) lock_.unlock_shared();
   }
 
   [[nodiscard]] seq64 reached() const noexcept {
