@@ -170,6 +170,7 @@ class meddling_port {
   }
   [[nodiscard]] status poll(ticket& t) noexcept { return inner_.poll(t); }
   [[nodiscard]] status wait(ticket& t, deadline d) noexcept { return inner_.wait(t, d); }
+  void abandon(ticket& t) noexcept { inner_.abandon(t); }
   void idle(deadline d) noexcept { inner_.idle(d); }
   [[nodiscard]] const port_features& features() const noexcept { return inner_.features(); }
   [[nodiscard]] instance_id instance() const noexcept { return inner_.instance(); }
