@@ -39,11 +39,11 @@ def make(source, target):
     write(target, page.render(results))
 
 
-def main():
+def main(words=None):
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("json", help="what shootdown_bench wrote")
     parser.add_argument("-o", "--output", default="bench.html", help="the page (default: %(default)s)")
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(words)
     try:
         make(arguments.json, arguments.output)
     except ReportError as e:

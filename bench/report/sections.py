@@ -182,7 +182,7 @@ def recorded_workload(workload, cases):
     figures, heads, lines = [], ["commands of one pass"], {}
     for scope, mark, number, what in scopes:
         rows = recorded_rows(cases, scope)
-        key = f"recorded-{scope or 'all_'}{slug(workload)}"
+        key = f"recorded-{'large' if scope else 'all'}-{slug(workload)}"
         figures.append(figure(key, f"{workload}, {what}: commands per unmap", plots.counts(rows, number, what)))
         heads += [f"TLBI{mark}", f"SYNC{mark}"]
         for label, *numbers in rows:
