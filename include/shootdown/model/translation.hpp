@@ -37,6 +37,7 @@ struct translation {
   bool from_tlb{};
   bool walked{};
   std::uint8_t level{};            ///< of the leaf, or where the walk ended
+  std::uint8_t extent{12};         ///< granted: log2 of the aligned bytes around the address that translate alike
   std::uint64_t output{};          ///< bus address
   std::uint64_t fetch{};           ///< address of the structure whose fetch failed
   std::array<entry_id, 6> used{};  ///< STE, CD, table pointers, leaf: what this translation rests on

@@ -105,6 +105,10 @@ class walker {
     return stage1(s, sid, x, a, now, tag, *d, t);
   }
 
+  /// The stream's STE as the configuration cache has it, fetched if it is not there. Null: `t` says why. For checks that are
+  /// made without a translation.
+  [[nodiscard]] const config_entry* configuration(const walk_setup& s, stream_id sid, translation& t) { return fetch_ste(s, sid, t); }
+
   [[nodiscard]] const walk_counters& counters() const noexcept { return counters_; }
 
  private:
@@ -225,6 +229,7 @@ class walker {
       return fault(t, event_id::f_permission, event_class::input, record);
     t.what = outcome::granted;
     t.output = leaf.output | (in & address_mask(level_shift(leaf.g, leaf.level)));
+    t.extent = static_cast<std::uint8_t>(level_shift(leaf.g, leaf.level));
     return t;
   }
 
