@@ -142,8 +142,8 @@ def latency(results):
         return section("latency", "Latency", nothing("No case ran to its end."))
     policies = results.distinct("policy")
     shown, rest = policies[0], policies[1:]
-    parts = [paragraph("From clearing the descriptors to giving the tables back, the device's work included. A percentile is left out "
-                       "where fewer unmaps stand behind it than it takes to have one beyond it."), grid(latencies(results, shown))]
+    parts = [paragraph("From clearing the descriptors to giving the tables back, the device's work included. A percentile is drawn where "
+                       "at least one unmap lies on either side of it, the maximum always."), grid(latencies(results, shown))]
     for policy in rest:
         parts.append(f"<details><summary>The same with policy {escape(policy)}</summary>{grid(latencies(results, policy))}</details>")
     return section("latency", "Latency distribution", *parts)

@@ -361,7 +361,7 @@ class PlotsTest(ReportTest):
     def test_the_same_json_gives_the_same_page_in_every_process(self):
         with mock.patch.dict(os.environ, PYTHONHASHSEED="7", SOURCE_DATE_EPOCH="86400", TZ="Asia/Tokyo", LC_ALL="C"):
             done = self.run_on(FIXTURE)
-        self.assertEqual((done.returncode, done.stdout, done.stderr), (0, "", ""))
+        self.assertEqual((done.returncode, done.stdout), (0, ""), done.stderr)
         self.assertEqual(self.target.read_text(encoding="utf-8"), fixture_text())
 
     def test_the_order_of_the_json_does_not_matter(self):
@@ -422,8 +422,7 @@ class InputTest(ReportTest):
         self.target = self.folder / "none" / "bench.html"
         done = self.run_on(FIXTURE)
         self.assertEqual(done.returncode, 2, done.stderr)
-        self.assertIn("none", done.stderr)
-        self.assertEqual(len(done.stderr.splitlines()), 1)
+        self.assertRegex(done.stderr.splitlines()[-1], "make_report: .*none.*: No such file or directory")
 
     def test_a_wrong_option_is_code_2(self):
         self.assertEqual(self.run_on(FIXTURE, "--frobnicate").returncode, 2)
