@@ -80,22 +80,23 @@ struct ledger_observer {
 };
 
 /// `n` pages of table memory at bus address `base`, with a pool over them.
-template <class Env = env>
+template <class Env = env, std::size_t PageBytes = 4096>
 struct arena {
-  using pool_type = shootdown::table::page_pool<Env, ledger_observer>;
+  using pool_type = shootdown::table::page_pool<Env, ledger_observer, PageBytes>;
   static constexpr std::uint64_t base = 0x8000'0000;
+  static constexpr std::size_t page_words = PageBytes / 8;
 
   explicit arena(std::size_t n)
       : pages{n},
-        words{std::make_unique<typename Env::dma_word[]>(n * 512)},
+        words{std::make_unique<typename Env::dma_word[]>(n * page_words)},
         meta(n),
-        pool{shootdown::dma_span<Env>{words.get(), n * 512, shootdown::bus_addr{base}}, meta, ledger_observer{&book}} {}
+        pool{shootdown::dma_span<Env>{words.get(), n * page_words, shootdown::bus_addr{base}}, meta, ledger_observer{&book}} {}
 
   [[nodiscard]] std::uint64_t word(std::uint64_t bus) const {
     return words[(bus - base) / 8].load(std::memory_order_acquire);  // S7 acquire: as a walk reads, pairs with the editor's releases
   }
   [[nodiscard]] std::vector<std::uint64_t> image() const {
-    std::vector<std::uint64_t> all(pages * 512);
+    std::vector<std::uint64_t> all(pages * page_words);
     for (std::size_t i = 0; i < all.size(); ++i) all[i] = words[i].load(std::memory_order_relaxed);  // S8 relaxed: nobody writes meanwhile
     return all;
   }

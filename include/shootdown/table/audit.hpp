@@ -58,17 +58,20 @@ class audit {
     return t.cpu[slot].load(std::memory_order_relaxed);  // D1 relaxed: nobody changes the words meanwhile, by contract
   }
 
-  // A contiguous run is whole: each of its words is the first one's, its own number of leaves further on.
+  // A contiguous run is whole: each of its words is the first one's, its own number of leaves further on. The first word
+  // answers for the run; the others only have to have a first one.
   [[nodiscard]] static bool good_leaf(const page& t, unsigned slot, unsigned level, std::uint64_t word) noexcept {
-    if (!descriptor{word}.is_leaf(G, level) || raw(address_of(word, G)) % steps::span_of(level) != 0) return false;
+    const std::uint64_t span = steps::span_of(level);
+    if (!descriptor{word}.is_leaf(G, level) || raw(address_of(word, G)) % span != 0) return false;
     if (!descriptor{word}.contiguous()) return true;
     const unsigned run = steps::run_of(level);
-    const unsigned in_run = slot % run;
-    const std::uint64_t head = read(t, slot - in_run);
-    if (run == 1 || head + in_run * steps::span_of(level) != word) return false;
-    if (in_run != 0) return true;
-    const std::uint64_t tail = read(t, slot + run - 1);
-    return raw(address_of(word, G)) % (run * steps::span_of(level)) == 0 && tail == word + (run - 1) * steps::span_of(level);
+    if (run == 1) return false;
+    if (slot % run != 0) return descriptor{read(t, slot - slot % run)}.contiguous();
+    if (raw(address_of(word, G)) % (run * span) != 0) return false;
+    for (unsigned i = 1; i < run; ++i) {
+      if (read(t, slot + i) != word + i * span) return false;
+    }
+    return true;
   }
 
   [[nodiscard]] bool good_child(const page_meta& parent, unsigned slot, unsigned level, std::uint64_t word, bool linked) noexcept {
