@@ -236,7 +236,8 @@ TYPED_TEST(stage1_stream, a_pasid_is_refused_and_pins_nothing) {
   o.machine.smmu.id.idr1 |= static_cast<std::uint32_t>(reg::idr1::ssidsize::put(8));
   two_spaces<TypeParam> m{o};
   const auto ops = m.d->stream.writer(m.a->translation());
-  EXPECT_EQ(m.a->domain.attach(m.d->attachment, {m.port, {&m.d->sid, 1}, substream_id{5}}, ops, deadline::never()), status{errc::unsupported});
+  const status s = m.a->domain.attach(m.d->attachment, {m.port, {&m.d->sid, 1}, substream_id{5}}, ops, deadline::never());
+  EXPECT_EQ(s, status{errc::unsupported});
   m.expect_untouched(*m.a);
   EXPECT_EQ(m.d->attach(*m.a), status{});
   EXPECT_EQ(m.write(sid, at), status{});

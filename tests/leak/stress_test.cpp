@@ -131,7 +131,7 @@ TYPED_TEST(stress, threads_share_spaces_and_frames_while_streams_come_and_go_and
     expect(stream.open().ok());
     do {
       expect(space.domain().attach(membership, {lab.smmu(), {&sid, 1}}, stream.writer(space.translation()), deadline::never()).ok());
-      for (int i = 0; i != 4; ++i) (void)smmu.dma(sid, iova{0x4000'0000 + static_cast<std::uint64_t>(i) * 16 * page}, model::request::store(), 0, {});
+      for (std::uint64_t i = 0; i != 4; ++i) (void)smmu.dma(sid, iova{0x4000'0000 + i * 16 * page}, model::request::store(), 0, {});
       expect(space.domain().detach(membership, stream.writer(), deadline::never()).ok());
       ++visits;
       if (visits % 8 == 0) space.domain().purge();
