@@ -175,13 +175,20 @@ TEST_F(model_walker, bad_streams_and_stes_have_their_own_events) {
   setup.record_bad_streamid = true;
   expect_fault(go(0, {}, 64), event_id::c_bad_streamid);
   expect_fault(go(0, {}, 9), event_id::c_bad_ste);  // V = 0
-  for (const unsigned config : {1u, 2u, 3u, 6u, 7u}) {
+  for (const unsigned config : {6u, 7u}) {  // no stage 2
     set_ste(0, 7u << 1, config << 1);
     expect_fault(go(0), event_id::c_bad_ste);
   }
   setup.strtab_base = 0x1000;
   c.configs.remove(cmd::cfgi_all().encode(), [](entry_id) {});
   expect_fault(go(0), event_id::f_ste_fetch);
+}
+
+TEST_F(model_walker, reserved_configurations_abort_without_a_record) {
+  for (const unsigned config : {0u, 1u, 2u, 3u}) {
+    set_ste(0, 7u << 1, config << 1);
+    EXPECT_EQ(go(0x1000).what, outcome::aborted) << config;
+  }
 }
 
 TEST_F(model_walker, abort_and_bypass_stes_do_what_they_say) {
@@ -193,6 +200,7 @@ TEST_F(model_walker, abort_and_bypass_stes_do_what_they_say) {
   EXPECT_TRUE(t.bypass);
   EXPECT_EQ(t.output, 0x1234u);
   expect_fault(go(1ull << 50, {}, 2), event_id::f_addr_size);
+  expect_fault(go(0x1000, {false, false, true, substream_id{1}}, 2), event_id::c_bad_substreamid);
 }
 
 TEST_F(model_walker, bad_cds_have_their_own_event) {
@@ -225,8 +233,15 @@ TEST_F(model_walker, substreams_select_their_cd) {
   expect_fault(go(0x1000), event_id::f_stream_disabled);
   set_ste(1, 3, 1);
   EXPECT_TRUE(go(0x1000).bypass);
-  setup.substream_bits = 0;
+  set_ste(1, 3, 3);  // reserved: as 0
+  expect_fault(go(0x1000), event_id::f_stream_disabled);
+  set_ste(1, 3, 2);
+  expect_fault(go(0x1000, {false, false, true, substream_id{0}}), event_id::f_stream_disabled);
+  setup.substream_bits = 1;
   expect_fault(go(0x1000), event_id::c_bad_ste);
+  setup.substream_bits = 0;  // S1CDMax does not exist: one CD
+  expect_fault(go(0x1000), event_id::c_bad_cd, event_class::cd);
+  expect_fault(go(0x1000, {false, false, true, substream_id{1}}), event_id::c_bad_substreamid);
 }
 
 TEST_F(model_walker, faults_are_recorded_only_when_the_cd_says_so) {

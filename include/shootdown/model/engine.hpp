@@ -37,7 +37,8 @@ struct engine_options {
   landing_policy landing{landing_policy::forced};
   nanoseconds sync_latency{};
   nanoseconds command_latency{};
-  bool fence_after_ste{};  ///< walk_setup::fence_after_ste
+  bool fence_after_ste{};      ///< walk_setup::fence_after_ste
+  bool contiguous_runs{true};  ///< walk_setup::contiguous_runs
   std::uint32_t max_transactions{256};
   std::uint32_t agent_transactions{8};  ///< that agents keep between translation and landing
   std::uint32_t max_pending{4096};      ///< lazy effects; beyond it one is applied early, as hardware may at any time
@@ -157,6 +158,7 @@ class engine {
   void enable(const walk_setup& s) noexcept {
     setup_ = s;
     setup_.fence_after_ste = options_.fence_after_ste;
+    setup_.contiguous_runs = options_.contiguous_runs;
     enabled_ = true;
   }
   void disable(instant now) {
@@ -273,6 +275,7 @@ class engine {
     e.privileged = r.privileged;
     e.read = !r.write;
     e.where = t.cls;
+    e.stage2 = t.stage2;
     e.table_read = t.cls == event_class::table_descriptor;
     e.address = raw(x);
     e.fetch = t.fetch;

@@ -10,8 +10,9 @@
 SHOOTDOWN_BEGIN
 namespace model {
 
-/// Translation regime of an entry (STE.STRW, CR2.E2H).
-enum class regime : std::uint8_t { el1 = 0, el2 = 1, el2_e2h = 2 };
+/// What an entry translates for. The first three: virtual addresses of a translation regime (STE.STRW, CR2.E2H); el1 holds
+/// stage-1-only and combined (stage 1 and 2) entries, which carry a VMID and an ASID. stage2: intermediate addresses of a VMID.
+enum class regime : std::uint8_t { el1 = 0, el2 = 1, el2_e2h = 2, stage2 = 3 };
 
 /// What of the ID and control registers decides what a TLBI means.
 struct tlbi_facts {
@@ -28,6 +29,7 @@ struct scope {
   enum class extent : std::uint8_t { nothing, addresses, asid, vmid, regime, everything };
   extent what{extent::nothing};
   model::regime where{regime::el1};
+  bool and_stage2{};  ///< vmid, regime: the stage-2 entries too
   bool any_asid{};
   std::uint16_t as{};
   std::uint16_t vm{};
@@ -45,12 +47,15 @@ struct scope {
 /// Strict where the architecture permits keeping entries: TG != 0 names one granule only, TTL != 0 one leaf level and the
 /// table levels above it, an ASID or VMID with bits beyond the implemented width and a VMID on a stage-1-only SMMU name
 /// nothing. A range is clipped at the top of the address space. Commands that are not TLBIs give `nothing`.
+/// By stage: NH_* name the entries of virtual addresses (combined ones included, whatever their IPA), S2_IPA those of
+/// intermediate addresses only, so that a combined entry survives it; S12_VMALL and NSNH_ALL name both.
 [[nodiscard]] constexpr scope decode_scope(command c, const tlbi_facts& f) noexcept {
   using num_f = field<16, 12>;
   using scale_f = field<24, 20>;
   using wide_scale_f = field<25, 20>;
   using vmid_f = field<47, 32, std::uint16_t>;
   using asid_f = field<63, 48, std::uint16_t>;
+  using ipa_f = addr_field<55, 12>;
   using leaf_f = field<0, 0, bool>;
   using ttl_f = field<9, 8, unsigned>;
   using tg_f = field<11, 10, unsigned>;
@@ -74,9 +79,16 @@ struct scope {
     case opcode::tlbi_nh_vaa: has_address = has_vmid = true; break;
     case opcode::tlbi_s12_vmall:
       s.what = scope::extent::vmid;
-      has_vmid = true;
+      s.and_stage2 = has_vmid = true;
       break;
-    case opcode::tlbi_nsnh_all: s.what = scope::extent::regime; break;
+    case opcode::tlbi_s2_ipa:
+      s.where = regime::stage2;
+      has_address = has_vmid = true;
+      break;
+    case opcode::tlbi_nsnh_all:
+      s.what = scope::extent::regime;
+      s.and_stage2 = true;
+      break;
     case opcode::tlbi_el2_all:
       s.what = scope::extent::everything;
       s.where = regime::el2;
@@ -95,7 +107,7 @@ struct scope {
       s.where = f.e2h ? regime::el2_e2h : regime::el2;
       has_address = true;
       break;
-    default: return s;  // S2_IPA: no stage-2 entries exist here, and combined ones need not go by IPA
+    default: return s;
   }
   const scope nothing{};
   s.granules = all_granules;
@@ -116,7 +128,7 @@ struct scope {
   s.what = scope::extent::addresses;
   const bool leaf = leaf_f::get(c.dw1);
   const unsigned tg = tg_f::get(c.dw1);
-  s.first = c.dw1 & ~std::uint64_t{0xfff};
+  s.first = s.where == regime::stage2 ? ipa_f::get(c.dw1) : c.dw1 & ~std::uint64_t{0xfff};
   if (tg == 0 || !f.range) {  // one entry: the one that holds the address, whatever its size
     s.last = s.first;
     s.table_levels = leaf ? 0 : all_levels;

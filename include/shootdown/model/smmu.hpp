@@ -231,6 +231,12 @@ class smmu {
     s.substream_bits = static_cast<std::uint8_t>(options_.id.substream_bits());
     s.output_bits = static_cast<std::uint8_t>(options_.id.output_bits());
     s.granules = static_cast<std::uint8_t>(options_.id.granules());
+    s.two_level_streams = reg::idr0::st_level::get(options_.id.idr0) == 1;
+    s.two_level_contexts = reg::idr0::cd2l::get(options_.id.idr0);
+    constexpr std::uint8_t endians[4]{0b11, 0, 0b01, 0b10};  // mixed, reserved, little, big
+    s.endians = endians[reg::idr0::ttendian::get(options_.id.idr0)];
+    s.asid_bits = static_cast<std::uint8_t>(options_.id.asid_bits());
+    s.vmid_bits = static_cast<std::uint8_t>(options_.id.vmid_bits());
     return s;
   }
 

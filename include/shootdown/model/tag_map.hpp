@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -26,9 +27,29 @@ struct entry_tag {
 /// Number of one cached item; never reused. 0: none.
 enum class entry_id : std::uint64_t { none = 0 };
 
-/// An ordered store of tagged items: (regime, VMID, ASID or global, granule, level, base address) -> Value.
+/// log2 of the bytes that a run of leaves with the contiguous bit spans together; a single leaf where there are no runs.
+[[nodiscard]] constexpr unsigned run_shift(granule g, unsigned level) noexcept {
+  const unsigned leaf = level_shift(g, level);
+  if (level == 0) return leaf;
+  return leaf + (g == granule::k4 ? 4u : g == granule::k64 ? 5u : level == 3 ? 7u : 5u);
+}
+
+/// How much of the input space an item answers for. The extent is what invalidation by address is compared with: the leaf or
+/// table entry of the stage that the item is tagged for, a whole run if that was cached as one. The item itself may be a
+/// part of it: a stage-1 block that stage 2 maps in smaller pieces has one item a piece, and all go with any address of the
+/// block (fractured entries, iotlb-range-invalidation sheet 8).
+struct item_shape {
+  granule g{granule::k4};
+  std::uint8_t level{};
+  bool run{};           ///< of contiguous leaves
+  std::uint8_t part{};  ///< log2 of the bytes of this item; 0: the whole extent
+  [[nodiscard]] constexpr unsigned extent_shift() const noexcept { return run ? run_shift(g, level) : level_shift(g, level); }
+  [[nodiscard]] constexpr unsigned part_shift() const noexcept { return part == 0 ? extent_shift() : part; }
+};
+
+/// An ordered store of tagged items: (regime, VMID, ASID or global, shape, base address) -> Value.
 ///
-/// The order puts one tag's items of one size side by side, so that an address range is one run per (granule, level):
+/// The order puts one tag's items of one extent side by side, so that an address range is one run per (granule, level):
 /// removing k of n items costs O(log n + k) for each run, whatever the alignment of the range. Unbounded on purpose.
 /// Context: the device's lock. Memory: recycled by a node_pool.
 template <class Value>
@@ -36,18 +57,31 @@ class tag_map {
  public:
   explicit tag_map(node_pool& pool) : map_{std::less<key>{}, pool_allocator<std::pair<const key, Value>>{pool}} {}
 
-  /// The item whose extent holds `x`, or null.
-  [[nodiscard]] Value* find(const entry_tag& t, granule g, unsigned level, std::uint64_t x) noexcept {
-    if ((present_ >> slot(g, level) & 1u) == 0) return nullptr;
-    const auto it = map_.find(make(t, g, level, x));
+  /// Calls f(value) for every item of granule `g` that answers for `x`.
+  template <class F>
+  void each(const entry_tag& t, granule g, std::uint64_t x, F&& f) {
+    for (std::uint32_t sizes = present_ >> (raw(g) * 8u) & 0xffu; sizes != 0; sizes &= sizes - 1) {
+      const unsigned n = static_cast<unsigned>(std::countr_zero(sizes));
+      item_shape s{g, static_cast<std::uint8_t>(n & 3), (n & 4) != 0, 0};
+      for (std::uint64_t parts = parts_[slot(s)]; parts != 0; parts &= parts - 1) {
+        s.part = static_cast<std::uint8_t>(std::countr_zero(parts));
+        if (Value* const v = find(t, s, x)) f(*v);
+      }
+    }
+  }
+  /// The item of exactly this shape that answers for `x`, or null.
+  [[nodiscard]] Value* find(const entry_tag& t, const item_shape& s, std::uint64_t x) noexcept {
+    if ((present_ >> slot(s) & 1u) == 0) return nullptr;
+    const auto it = map_.find(make(t, s, x));
     return it == map_.end() ? nullptr : &it->second;
   }
   /// Inserts; an item that is there already stays as it is (a cache may keep what it has). True: it is new.
-  bool insert(const entry_tag& t, granule g, unsigned level, std::uint64_t x, const Value& v) {
-    const bool fresh = map_.emplace(make(t, g, level, x), v).second;
+  bool insert(const entry_tag& t, const item_shape& s, std::uint64_t x, const Value& v) {
+    const bool fresh = map_.emplace(make(t, s, x), v).second;
     if (fresh) {
-      ++population_[slot(g, level)];
-      present_ |= 1u << slot(g, level);
+      ++population_[slot(s)];
+      present_ |= 1u << slot(s);
+      parts_[slot(s)] |= std::uint64_t{1} << s.part_shift();
     }
     return fresh;
   }
@@ -56,17 +90,20 @@ class tag_map {
   template <class F>
   std::size_t remove(const scope& s, std::uint8_t levels, F&& removed) {
     if (s.what == scope::extent::nothing || levels == 0 || map_.empty()) return 0;
-    if (s.what == scope::extent::everything) {  // EL2_ALL: both EL2 regimes
-      return remove_run(map_.lower_bound(key{hi(regime::el2, 0, 0, 0), 0}), map_.end(), removed);
+    switch (s.what) {
+      case scope::extent::everything:  // EL2_ALL: both EL2 regimes
+        return remove_run(hi(regime::el2, 0, 0, 0), regime_end(regime::el2_e2h), removed);
+      case scope::extent::regime: {
+        const std::size_t n = remove_run(hi(s.where, 0, 0, 0), regime_end(s.where), removed);
+        return n + (s.and_stage2 ? remove_run(hi(regime::stage2, 0, 0, 0), regime_end(regime::stage2), removed) : 0);
+      }
+      case scope::extent::vmid: {
+        const std::size_t n = remove_run(hi(s.where, s.vm, 0, 0), hi(s.where, s.vm + 1u, 0, 0), removed);
+        return n + (s.and_stage2 ? remove_run(hi(regime::stage2, s.vm, 0, 0), hi(regime::stage2, s.vm + 1u, 0, 0), removed) : 0);
+      }
+      case scope::extent::asid: return remove_run(hi(s.where, s.vm, s.as, 0), hi(s.where, s.vm, s.as + 1u, 0), removed);
+      default: return remove_addresses(s, levels, removed);
     }
-    if (s.what == scope::extent::regime)
-      return remove_run(map_.lower_bound(key{hi(s.where, 0, 0, 0), 0}), map_.lower_bound(key{regime_end(s.where), 0}), removed);
-    if (s.what == scope::extent::vmid)
-      return remove_run(map_.lower_bound(key{hi(s.where, s.vm, 0, 0), 0}), map_.lower_bound(key{hi(s.where, s.vm + 1u, 0, 0), 0}), removed);
-    if (s.what == scope::extent::asid)
-      return remove_run(map_.lower_bound(key{hi(s.where, s.vm, s.as, 0), 0}), map_.lower_bound(key{hi(s.where, s.vm, s.as + 1u, 0), 0}),
-                        removed);
-    return remove_addresses(s, levels, removed);
   }
 
   [[nodiscard]] std::size_t size() const noexcept { return map_.size(); }
@@ -75,50 +112,66 @@ class tag_map {
   void for_each(F&& f) const {
     for (const auto& [k, v] : map_) f(v);
   }
-  /// Base addresses are aligned to their level and the population counts are right.
+  /// Items lie inside their extents, both are aligned to their sizes, and the counts and summaries are right.
   [[nodiscard]] bool check_invariants() const {
-    std::size_t count[16]{};
+    std::size_t count[slots]{};
     for (const auto& [k, v] : map_) {
-      const granule g{static_cast<std::uint8_t>(k.high >> 2 & 3)};
-      const unsigned level = static_cast<unsigned>(k.high & 3);
-      if (raw(g) == 0 || (k.low & ((std::uint64_t{1} << level_shift(g, level)) - 1)) != 0) return false;
-      ++count[slot(g, level)];
+      const item_shape s = shape_of(k.high);
+      const unsigned part = static_cast<unsigned>(k.part & 0xfff);
+      if (raw(s.g) == 0 || part < 12 || part > s.extent_shift() || aligned(k.low, s.extent_shift()) != k.low) return false;
+      if (aligned(k.part, 12) != aligned(k.part, part) || aligned(k.part, s.extent_shift()) != k.low) return false;
+      if ((parts_[slot(s)] >> part & 1u) == 0) return false;
+      ++count[slot(s)];
     }
-    for (unsigned i = 0; i != 16; ++i)
+    for (unsigned i = 0; i != slots; ++i)
       if (count[i] != population_[i] || ((present_ >> i & 1u) != 0) != (count[i] != 0)) return false;
     return true;
   }
 
  private:
-  // high: regime [41:39], VMID [38:22] (17 bits: one past the last must fit), ASID [21:4] (18 bits: 0x10000 is "global"),
-  // granule [3:2], level [1:0]. low: base address.
+  // high: regime [41:40], VMID [39:23] (17 bits: one past the last must fit), ASID [22:5] (18 bits: 0x10000 is "global"),
+  // granule [4:3], run [2], level [1:0]. low: base of the extent. part: base of the item, its log2 size in the low 12 bits.
   struct key {
     std::uint64_t high;
     std::uint64_t low;
-    friend constexpr bool operator<(const key& a, const key& b) noexcept { return a.high != b.high ? a.high < b.high : a.low < b.low; }
+    std::uint64_t part;
+    friend constexpr bool operator<(const key& a, const key& b) noexcept {
+      return a.high != b.high ? a.high < b.high : a.low != b.low ? a.low < b.low : a.part < b.part;
+    }
   };
   using map_type = absl::btree_map<key, Value, std::less<key>, pool_allocator<std::pair<const key, Value>>>;
   using iterator = typename map_type::iterator;
   static constexpr std::uint64_t global_as = 0x10000;
+  static constexpr unsigned slots = 32;
 
   static constexpr std::uint64_t hi(regime r, std::uint64_t vm, std::uint64_t as, std::uint64_t slot) noexcept {
-    return (std::uint64_t{raw(r)} << 39) + (vm << 22) + (as << 4) + slot;
+    return (std::uint64_t{raw(r)} << 40) + (vm << 23) + (as << 5) + slot;
   }
-  static constexpr std::uint64_t regime_end(regime r) noexcept { return (std::uint64_t{raw(r)} + 1) << 39; }
-  static constexpr unsigned slot(granule g, unsigned level) noexcept { return raw(g) * 4u + level; }
-  static constexpr std::uint64_t base(granule g, unsigned level, std::uint64_t x) noexcept {
-    return x & ~((std::uint64_t{1} << level_shift(g, level)) - 1);
+  static constexpr std::uint64_t regime_end(regime r) noexcept { return (std::uint64_t{raw(r)} + 1) << 40; }
+  static constexpr unsigned slot(const item_shape& s) noexcept { return raw(s.g) * 8u + (s.run ? 4u : 0u) + s.level; }
+  static constexpr item_shape shape_of(std::uint64_t high) noexcept {
+    return {granule{static_cast<std::uint8_t>(high >> 3 & 3)}, static_cast<std::uint8_t>(high & 3), (high & 4) != 0, 0};
   }
-  static constexpr key make(const entry_tag& t, granule g, unsigned level, std::uint64_t x) noexcept {
-    return {hi(t.where, t.vm, t.global ? global_as : t.as, slot(g, level)), base(g, level, x)};
+  static constexpr std::uint64_t aligned(std::uint64_t x, unsigned shift) noexcept { return x & ~((std::uint64_t{1} << shift) - 1); }
+  static constexpr key make(const entry_tag& t, const item_shape& s, std::uint64_t x) noexcept {
+    return {hi(t.where, t.vm, t.global ? global_as : t.as, slot(s)), aligned(x, s.extent_shift()),
+            aligned(x, s.part_shift()) | s.part_shift()};
   }
 
   template <class F>
-  std::size_t remove_run(iterator first, iterator last, F& removed) {
+  std::size_t remove_run(std::uint64_t first, std::uint64_t end, F& removed) {
+    return erase(map_.lower_bound(key{first, 0, 0}), map_.lower_bound(key{end, 0, 0}), removed);
+  }
+  template <class F>
+  std::size_t erase(iterator first, iterator last, F& removed) {
     std::size_t n = 0;
     for (iterator it = first; it != last; ++it, ++n) {
       removed(it->second);
-      forget(static_cast<unsigned>(it->first.high & 15));
+      const unsigned s = static_cast<unsigned>(it->first.high % slots);
+      if (--population_[s] == 0) {
+        present_ &= ~(1u << s);
+        parts_[s] = 0;
+      }
     }
     map_.erase(first, last);
     return n;
@@ -128,45 +181,36 @@ class tag_map {
   template <class F>
   std::size_t remove_addresses(const scope& s, std::uint8_t levels, F& removed) {
     std::size_t n = 0;
-    key at{hi(s.where, s.vm, s.any_asid ? 0 : s.as, 0), 0};
+    key at{hi(s.where, s.vm, s.any_asid ? 0 : s.as, 0), 0, 0};
     const std::uint64_t end = hi(s.where, s.vm + 1u, 0, 0);
     for (iterator it = map_.lower_bound(at); it != map_.end() && it->first.high < end; it = map_.lower_bound(at)) {
       const key k = it->first;
-      const std::uint64_t as = k.high >> 4 & 0x3ffff;
+      const std::uint64_t as = k.high >> 5 & 0x3ffff;
       if (!s.any_asid && as != s.as && as != global_as) {
-        at = {hi(s.where, s.vm, global_as, 0), 0};
+        at = {hi(s.where, s.vm, global_as, 0), 0, 0};
         continue;
       }
-      const unsigned g = static_cast<unsigned>(k.high >> 2 & 3);
-      const unsigned level = static_cast<unsigned>(k.high & 3);
-      if ((s.granules >> g & 1u) == 0 || (levels >> level & 1u) == 0) {
-        at = {k.high + 1, 0};
+      const item_shape shape = shape_of(k.high);
+      if ((s.granules >> raw(shape.g) & 1u) == 0 || (levels >> shape.level & 1u) == 0) {
+        at = {k.high + 1, 0, 0};
         continue;
       }
-      const std::uint64_t first = base(granule{static_cast<std::uint8_t>(g)}, level, s.first);
+      const std::uint64_t first = aligned(s.first, shape.extent_shift());
       if (k.low < first) {
-        at = {k.high, first};
+        at = {k.high, first, 0};
         continue;
       }
-      if (k.low <= s.last) {
-        iterator stop = it;
-        for (; stop != map_.end() && stop->first.high == k.high && stop->first.low <= s.last; ++stop, ++n) {
-          removed(stop->second);
-          forget(static_cast<unsigned>(k.high & 15));
-        }
-        map_.erase(it, stop);
-      }
-      at = {k.high + 1, 0};
+      iterator stop = it;
+      while (stop != map_.end() && stop->first.high == k.high && stop->first.low <= s.last) ++stop;
+      n += erase(it, stop, removed);
+      at = {k.high + 1, 0, 0};
     }
     return n;
   }
 
-  void forget(unsigned s) noexcept {
-    if (--population_[s] == 0) present_ &= ~(1u << s);
-  }
-
   map_type map_;
-  std::size_t population_[16]{};
+  std::size_t population_[slots]{};
+  std::uint64_t parts_[slots]{};  // bit n: an item of 2^n bytes may be there
   std::uint32_t present_{};
 };
 
