@@ -12,7 +12,7 @@
 
 SHOOTDOWN_BEGIN
 
-/// What cd::stage1 needs: one translation table for the lower half of the address space (TTB0); the upper half faults.
+/// What cd::stage1 needs: one translation table, for the lower half of the address space unless another builder says so.
 struct cd_stage1 {
   bus_addr table{};  ///< of the start level
   granule tg{granule::k4};
@@ -27,6 +27,38 @@ struct cd_stage1 {
   cacheability outer{cacheability::write_back};
   shareability share{shareability::inner};
 };
+
+/// One half of the address space, for a CD that serves the upper half (TTB1) as well. Its granule may differ from the lower one's.
+struct cd_half {
+  bus_addr table{};  ///< of the start level
+  granule tg{granule::k4};
+  unsigned input_bits{48};  ///< width of the half, 25..48
+  cacheability inner{cacheability::write_back};
+  cacheability outer{cacheability::write_back};
+  shareability share{shareability::inner};
+};
+
+/// First-level descriptor of a two-level CD table. IHI 0070 5.4. The word 0 is invalid: its substreams have no CD.
+struct context_l1 {
+  using v_f = field<0, 0, bool>;
+  using l2ptr_f = addr_field<51, 12, bus_addr>;
+  std::uint64_t w{};
+
+  /// A second level of 64 (4 KiB) or 1024 CDs (64 KiB). invalid_argument: f is linear; misaligned: to the size of the second
+  /// level; out_of_range: beyond 52 bits.
+  [[nodiscard]] static constexpr result<context_l1> make(bus_addr l2, cd_format f) noexcept {
+    if (f != cd_format::two_level_4k && f != cd_format::two_level_64k) return errc::invalid_argument;
+    if ((raw(l2) >> 52) != 0) return errc::out_of_range;
+    if ((raw(l2) & ((std::uint64_t{64} << leaf_log2(f)) - 1)) != 0) return errc::misaligned;
+    return context_l1{l2ptr_f::put(l2) | v_f::put(true)};
+  }
+  /// log2 of the CDs in one second level.
+  [[nodiscard]] static constexpr unsigned leaf_log2(cd_format f) noexcept { return f == cd_format::two_level_4k ? 6 : 10; }
+  [[nodiscard]] constexpr bool valid() const noexcept { return v_f::get(w); }
+  [[nodiscard]] constexpr bus_addr l2() const noexcept { return l2ptr_f::get(w); }
+  friend constexpr bool operator==(context_l1, context_l1) noexcept = default;
+};
+static_assert(context_l1::make(bus_addr{0x1'2345'6000}, cd_format::two_level_4k).value().w == 0x1'2345'6001);
 
 /// Context descriptor: 64 bytes. IHI 0070 5.4.
 ///
@@ -67,21 +99,32 @@ struct cd {
 
   entry_words w{};
 
+  /// The lower half only (TTB0); the upper half faults.
   ///   invalid_argument  not a granule, an enumerator outside its set
   ///   out_of_range      input_bits not 25..48, output above 48 bits, table beyond the output width
   ///   misaligned        table not aligned to the size of the start level (64 bytes at least)
   [[nodiscard]] static constexpr result<cd> stage1(const cd_stage1& s) noexcept {
-    if (raw(s.tg) < 1 || raw(s.tg) > 3 || raw(s.inner) > 3 || raw(s.outer) > 3) return errc::invalid_argument;
-    if (raw(s.share) > 3 || raw(s.share) == 1) return errc::invalid_argument;
-    if (s.input_bits < min_input_bits || s.input_bits > max_input_bits) return errc::out_of_range;
-    if (raw(s.output) > raw(address_size::bits48) || (raw(s.table) >> address_bits(s.output)) != 0) return errc::out_of_range;
-    if ((raw(s.table) & (start_table_bytes(s.tg, s.input_bits) - 1)) != 0) return errc::misaligned;
-    cd c{};
-    c.w[0] = t0sz_f::put(64 - s.input_bits) | tg0_f::put(tg0_of(s.tg)) | ir0_f::put(s.inner) | or0_f::put(s.outer) | sh0_f::put(s.share) |
-             epd1_f::put(true) | v_f::put(true) | ips_f::put(s.output) | aa64_f::put(true) | r_f::put(s.fault_records) |
-             a_f::put(s.fault_aborts) | aset_f::put(s.private_asid) | asid_f::put(s.as);
-    c.w[1] = ttb0_f::put(s.table);
-    c.w[3] = s.mair;
+    if (const status bad = check(lower_of(s), s.output); !bad.ok()) return bad;
+    cd c = common(s);
+    c.put_lower(lower_of(s));
+    c.w[0] |= epd1_f::put(true);
+    return c;
+  }
+  /// The upper half only (TTB1): s.table, s.tg and s.input_bits describe it; the lower half faults.
+  [[nodiscard]] static constexpr result<cd> stage1_upper(const cd_stage1& s) noexcept {
+    if (const status bad = check(lower_of(s), s.output); !bad.ok()) return bad;
+    cd c = common(s);
+    c.put_upper(lower_of(s));
+    c.w[0] |= epd0_f::put(true);
+    return c;
+  }
+  /// Both halves under one ASID: the lower one as `s` says, the upper one as `upper` says.
+  [[nodiscard]] static constexpr result<cd> stage1_both(const cd_stage1& s, const cd_half& upper) noexcept {
+    if (const status bad = check(lower_of(s), s.output); !bad.ok()) return bad;
+    if (const status bad = check(upper, s.output); !bad.ok()) return bad;
+    cd c = common(s);
+    c.put_lower(lower_of(s));
+    c.put_upper(upper);
     return c;
   }
 
@@ -98,6 +141,20 @@ struct cd {
       default: return errc::invalid_argument;
     }
   }
+  [[nodiscard]] constexpr bool has_lower() const noexcept { return !epd0_f::get(w[0]); }
+  [[nodiscard]] constexpr bool has_upper() const noexcept { return !epd1_f::get(w[0]); }
+  [[nodiscard]] constexpr bus_addr upper_table() const noexcept { return ttb1_f::get(w[2]); }
+  [[nodiscard]] constexpr unsigned upper_input_bits() const noexcept { return 64 - t1sz_f::get(w[0]); }
+  /// TG1 as a granule; invalid_argument for the reserved encoding 0.
+  [[nodiscard]] constexpr result<granule> upper_tg() const noexcept {
+    switch (tg1_f::get(w[0])) {
+      case 1: return granule::k16;
+      case 2: return granule::k4;
+      case 3: return granule::k64;
+      default: return errc::invalid_argument;
+    }
+  }
+  [[nodiscard]] static constexpr unsigned tg1_of(granule g) noexcept { return g == granule::k16 ? 1u : g == granule::k4 ? 2u : 3u; }
   [[nodiscard]] static constexpr unsigned tg0_of(granule g) noexcept { return g == granule::k4 ? 0u : g == granule::k64 ? 1u : 2u; }
   /// Level at which a walk of `input_bits` bits starts.
   [[nodiscard]] static constexpr unsigned start_level(granule g, unsigned input_bits) noexcept {
@@ -111,6 +168,34 @@ struct cd {
   /// The bits that the SMMU looks at while the entry has this value.
   [[nodiscard]] constexpr entry_words used_bits() const noexcept;
   friend constexpr bool operator==(const cd&, const cd&) noexcept = default;
+
+ private:
+  [[nodiscard]] static constexpr cd_half lower_of(const cd_stage1& s) noexcept {
+    return {s.table, s.tg, s.input_bits, s.inner, s.outer, s.share};
+  }
+  [[nodiscard]] static constexpr status check(const cd_half& h, address_size output) noexcept {
+    if (raw(h.tg) < 1 || raw(h.tg) > 3 || raw(h.inner) > 3 || raw(h.outer) > 3) return errc::invalid_argument;
+    if (raw(h.share) > 3 || raw(h.share) == 1) return errc::invalid_argument;
+    if (h.input_bits < min_input_bits || h.input_bits > max_input_bits) return errc::out_of_range;
+    if (raw(output) > raw(address_size::bits48) || (raw(h.table) >> address_bits(output)) != 0) return errc::out_of_range;
+    return (raw(h.table) & (start_table_bytes(h.tg, h.input_bits) - 1)) != 0 ? errc::misaligned : errc::ok;
+  }
+  /// What does not belong to a half.
+  [[nodiscard]] static constexpr cd common(const cd_stage1& s) noexcept {
+    cd c{};
+    c.w[0] = v_f::put(true) | ips_f::put(s.output) | aa64_f::put(true) | r_f::put(s.fault_records) | a_f::put(s.fault_aborts) |
+             aset_f::put(s.private_asid) | asid_f::put(s.as);
+    c.w[3] = s.mair;
+    return c;
+  }
+  constexpr void put_lower(const cd_half& h) noexcept {
+    w[0] |= t0sz_f::put(64 - h.input_bits) | tg0_f::put(tg0_of(h.tg)) | ir0_f::put(h.inner) | or0_f::put(h.outer) | sh0_f::put(h.share);
+    w[1] = ttb0_f::put(h.table);
+  }
+  constexpr void put_upper(const cd_half& h) noexcept {
+    w[0] |= t1sz_f::put(64 - h.input_bits) | tg1_f::put(tg1_of(h.tg)) | ir1_f::put(h.inner) | or1_f::put(h.outer) | sh1_f::put(h.share);
+    w[2] = ttb1_f::put(h.table);
+  }
 };
 static_assert(sizeof(cd) == cd::bytes);
 
@@ -132,5 +217,11 @@ static_assert(sizeof(cd) == cd::bytes);
 }
 
 constexpr entry_words cd::used_bits() const noexcept { return cd_used(w); }
+
+// Both halves, 64 KiB below and 16 KiB above, 42 and 47 bits, ASID 5: worked out by hand from the field positions.
+static_assert(cd::stage1_both({.table = bus_addr{0x2'0000}, .tg = granule::k64, .input_bits = 42, .as = asid{5}},
+                              {.table = bus_addr{0x4'0000}, .tg = granule::k16, .input_bits = 47})
+                  .value()
+                  .w == entry_words{0x0005'e205'b551'3556, 0x2'0000, 0x4'0000, 0xff, 0, 0, 0, 0});
 
 SHOOTDOWN_END

@@ -78,6 +78,41 @@ static_assert(stage2_walk{granule::k64, 33}.start_level() == 3 && stage2_walk{gr
 static_assert(stage2_walk{granule::k4, 40}.sl0() == 1 && stage2_walk{granule::k64, 33}.sl0() == 0 &&
               stage2_walk{granule::k16, 48}.sl0() == 2);
 
+/// What ste::stage2 needs, and the second half of ste::nested.
+struct ste_stage2 {
+  bus_addr table{};  ///< of the start level; concatenated ones side by side
+  stage2_walk walk{};
+  address_size output{address_size::bits48};  ///< S2PS, at most IDR5.OAS
+  vmid vm{};
+  ats_mode ats{ats_mode::abort};  ///< stage 2 alone; with nested, that of stage 1 counts
+  bool fault_records{true};       ///< S2R: faults leave an event record
+  bool stall{false};              ///< S2S: faults stall instead of terminating
+  bool protect_walks{false};      ///< S2PTW: stage-1 walks through Device memory fault
+  cacheability inner{cacheability::write_back};
+  cacheability outer{cacheability::write_back};
+  shareability share{shareability::inner};
+};
+
+/// First-level descriptor of a two-level stream table. IHI 0070 5.1. The word 0 is invalid: its streams have no entry.
+struct stream_l1 {
+  using span_f = field<4, 0, unsigned>;  // 0: invalid; else the second level has 2^(SPAN - 1) entries
+  using l2ptr_f = addr_field<51, 6, bus_addr>;
+  std::uint64_t w{};
+
+  /// A full second level of 2^split entries. invalid_argument: split not 6, 8 or 10; misaligned: to its 64 << split bytes;
+  /// out_of_range: beyond 52 bits.
+  [[nodiscard]] static constexpr result<stream_l1> make(bus_addr l2, unsigned split) noexcept {
+    if (split != 6 && split != 8 && split != 10) return errc::invalid_argument;
+    if ((raw(l2) >> 52) != 0) return errc::out_of_range;
+    if ((raw(l2) & ((std::uint64_t{64} << split) - 1)) != 0) return errc::misaligned;
+    return stream_l1{l2ptr_f::put(l2) | span_f::put(split + 1)};
+  }
+  [[nodiscard]] constexpr bool valid() const noexcept { return span_f::get(w) != 0; }
+  [[nodiscard]] constexpr bus_addr l2() const noexcept { return l2ptr_f::get(w); }
+  friend constexpr bool operator==(stream_l1, stream_l1) noexcept = default;
+};
+static_assert(stream_l1::make(bus_addr{0x1'2340'4000}, 8).value().w == 0x1'2340'4009);
+
 /// Stream table entry: 64 bytes. IHI 0070 5.2.
 ///
 /// Purpose: what the SMMU does with one stream. A value in CPU byte order; the table in memory holds dma words, written by
@@ -134,18 +169,37 @@ struct ste {
   ///   misaligned        cd_table not aligned to its own size (64 bytes at least)
   ///   invalid_argument  an enumerator outside its set; split-stage ATS without stage 2
   [[nodiscard]] static constexpr result<ste> stage1(const ste_stage1& s) noexcept {
-    if (s.cd_log2 > 20 || (raw(s.cd_table) >> 52) != 0) return errc::out_of_range;
-    if (raw(s.format) > 2 || raw(s.without_ssid) > 2 || raw(s.ats) > 1) return errc::invalid_argument;
-    if (raw(s.inner) > 3 || raw(s.outer) > 3) return errc::invalid_argument;
-    if (s.world != stream_world::ns_el1 && s.world != stream_world::el2) return errc::invalid_argument;
-    if (raw(s.share) > 3 || raw(s.share) == 1) return errc::invalid_argument;
-    if ((raw(s.cd_table) & (cd_table_bytes(s.format, s.cd_log2) - 1)) != 0) return errc::misaligned;
-    ste e{};
-    e.w[0] = v_f::put(true) | config_f::put(ste_config::stage1) | s1fmt_f::put(s.format) | s1ctxptr_f::put(s.cd_table) |
-             s1cdmax_f::put(s.cd_log2);
-    e.w[1] = s1dss_f::put(s.without_ssid) | s1cir_f::put(s.inner) | s1cor_f::put(s.outer) | s1csh_f::put(s.share) |
-             s1stalld_f::put(s.no_stall) | eats_f::put(s.ats) | strw_f::put(s.world) | shcfg_f::put(shcfg_incoming);
-    e.w[2] = s2vmid_f::put(s.vm);
+    if (raw(s.ats) > 1) return errc::invalid_argument;
+    return with_cds(s);
+  }
+  /// Stage 2 only: IPA = the address of the transaction.
+  ///   invalid_argument  an enumerator outside its set; split-stage ATS without stage 1
+  ///   out_of_range      a width outside 32..48, output above 48 bits, table beyond the output width
+  ///   misaligned        table not aligned to all its start tables together
+  [[nodiscard]] static constexpr result<ste> stage2(const ste_stage2& s) noexcept {
+    if (raw(s.ats) > 1) return errc::invalid_argument;
+    const result<ste> walk = with_stage2(s);
+    if (!walk.ok()) return walk;
+    ste e = *walk;
+    e.w[0] = v_f::put(true) | config_f::put(ste_config::stage2);
+    e.w[1] = eats_f::put(s.ats) | shcfg_f::put(shcfg_incoming);
+    return e;
+  }
+  /// Both stages. The CD table, and what its CDs point to, are then in the IPA space. ATS is what `first` says, split-stage
+  /// included; the VMID is that of `second`. The errors of stage1() and stage2(); also
+  ///   out_of_range      the CD table lies beyond the IPA space
+  ///   invalid_argument  first.vm is neither 0 nor second.vm, second.ats is set, a world other than NS-EL1
+  [[nodiscard]] static constexpr result<ste> nested(const ste_stage1& first, const ste_stage2& second) noexcept {
+    if (first.world != stream_world::ns_el1 || second.ats != ats_mode::abort) return errc::invalid_argument;
+    if (raw(first.vm) != 0 && first.vm != second.vm) return errc::invalid_argument;
+    const result<ste> walk = with_stage2(second);
+    if (!walk.ok()) return walk;
+    if ((raw(first.cd_table) >> second.walk.input_bits) != 0) return errc::out_of_range;
+    const result<ste> cds = with_cds(first);
+    if (!cds.ok()) return cds;
+    ste e = *walk;
+    e.w[0] = config_f::set(cds->w[0], ste_config::nested);
+    e.w[1] = cds->w[1];
     return e;
   }
 
@@ -162,6 +216,8 @@ struct ste {
   [[nodiscard]] constexpr vmid vm() const noexcept { return s2vmid_f::get(w[2]); }
   [[nodiscard]] constexpr bus_addr stage2_table() const noexcept { return s2ttb_f::get(w[3]); }
 
+  [[nodiscard]] constexpr unsigned stage2_input_bits() const noexcept { return 64 - s2t0sz_f::get(w[2]); }
+
   /// Bytes of the table that S1CtxPtr names (the level-1 table if there are two), at least 64.
   [[nodiscard]] static constexpr std::uint64_t cd_table_bytes(cd_format f, unsigned cd_log2) noexcept {
     const unsigned leaf_log2 = f == cd_format::two_level_4k ? 6u : 10u;
@@ -172,6 +228,37 @@ struct ste {
   /// The bits that the SMMU looks at while the entry has this value.
   [[nodiscard]] constexpr entry_words used_bits() const noexcept;
   friend constexpr bool operator==(const ste&, const ste&) noexcept = default;
+
+ private:
+  [[nodiscard]] static constexpr result<ste> with_cds(const ste_stage1& s) noexcept {
+    if (s.cd_log2 > 20 || (raw(s.cd_table) >> 52) != 0) return errc::out_of_range;
+    if (raw(s.format) > 2 || raw(s.without_ssid) > 2 || raw(s.ats) > 2) return errc::invalid_argument;
+    if (raw(s.inner) > 3 || raw(s.outer) > 3) return errc::invalid_argument;
+    if (s.world != stream_world::ns_el1 && s.world != stream_world::el2) return errc::invalid_argument;
+    if (raw(s.share) > 3 || raw(s.share) == 1) return errc::invalid_argument;
+    if ((raw(s.cd_table) & (cd_table_bytes(s.format, s.cd_log2) - 1)) != 0) return errc::misaligned;
+    ste e{};
+    e.w[0] = v_f::put(true) | config_f::put(ste_config::stage1) | s1fmt_f::put(s.format) | s1ctxptr_f::put(s.cd_table) |
+             s1cdmax_f::put(s.cd_log2);
+    e.w[1] = s1dss_f::put(s.without_ssid) | s1cir_f::put(s.inner) | s1cor_f::put(s.outer) | s1csh_f::put(s.share) |
+             s1stalld_f::put(s.no_stall) | eats_f::put(s.ats) | strw_f::put(s.world) | shcfg_f::put(shcfg_incoming);
+    e.w[2] = s2vmid_f::put(s.vm);
+    return e;
+  }
+  /// dw2 and dw3.
+  [[nodiscard]] static constexpr result<ste> with_stage2(const ste_stage2& s) noexcept {
+    if (raw(s.walk.tg) < 1 || raw(s.walk.tg) > 3 || raw(s.inner) > 3 || raw(s.outer) > 3) return errc::invalid_argument;
+    if (raw(s.share) > 3 || raw(s.share) == 1) return errc::invalid_argument;
+    if (!s.walk.valid() || raw(s.output) > raw(address_size::bits48)) return errc::out_of_range;
+    if ((raw(s.table) >> address_bits(s.output)) != 0) return errc::out_of_range;
+    if ((raw(s.table) & (s.walk.start_bytes() - 1)) != 0) return errc::misaligned;
+    ste e{};
+    e.w[2] = s2vmid_f::put(s.vm) | s2t0sz_f::put(s.walk.t0sz()) | s2sl0_f::put(s.walk.sl0()) | s2ir0_f::put(s.inner) |
+             s2or0_f::put(s.outer) | s2sh0_f::put(s.share) | s2tg_f::put(stage2_walk::tg_of(s.walk.tg)) | s2ps_f::put(s.output) |
+             s2aa64_f::put(true) | s2ptw_f::put(s.protect_walks) | s2s_f::put(s.stall) | s2r_f::put(s.fault_records);
+    e.w[3] = s2ttb_f::put(s.table);
+    return e;
+  }
 };
 static_assert(sizeof(ste) == ste::bytes);
 
@@ -201,5 +288,10 @@ static_assert(sizeof(ste) == ste::bytes);
 }
 
 constexpr entry_words ste::used_bits() const noexcept { return ste_used(w); }
+
+// A 40-bit IPA space, two concatenated start tables of 4 KiB, VMID 7: worked out by hand from the field positions.
+static_assert(ste::stage2({.table = bus_addr{0x8000'2000}, .output = address_size::bits40, .vm = vmid{7}}).value().w ==
+              entry_words{0xd, std::uint64_t{1} << 44, 0x040a'3558'0000'0007, 0x8000'2000, 0, 0, 0, 0});
+static_assert(ste::nested({.cd_table = bus_addr{0x1000}}, {.table = bus_addr{0x8000'2000}, .vm = vmid{7}}).value().w[0] == 0x100f);
 
 SHOOTDOWN_END
