@@ -9,6 +9,7 @@
 #include <new>
 #include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include <shootdown/env/environment.hpp>
@@ -24,12 +25,15 @@ struct env_state {
   unsigned guards{};               // read sections open now
   std::size_t fences{};
   std::size_t idle_turns{};
+  unsigned cpu{};
   bool locked{};
   std::size_t locks{};
   std::uint64_t now{};
   std::vector<std::function<void()>> retired;
   std::vector<std::string> failures;
   std::function<void()> on_fence;
+  std::function<void()> on_cpu;  // between a reader's load of the phase (or array) and its entry into the ATS section
+  std::function<void()> on_relax;
 };
 
 inline env_state& state() {
@@ -109,10 +113,16 @@ struct single_env {
   }
   static void dma_publish(const void*, std::size_t) noexcept {}
   static void dma_observe(const void*, std::size_t) noexcept {}
-  static void relax() noexcept { ++state().now; }
+  static void relax() noexcept {
+    ++state().now;
+    if (state().on_relax) state().on_relax();
+  }
   static void wait_event(shootdown::deadline) noexcept { ++state().now; }
   static shootdown::instant now() noexcept { return shootdown::instant{state().now}; }
-  static unsigned cpu() noexcept { return 0; }
+  static unsigned cpu() noexcept {
+    if (const auto hook = std::exchange(state().on_cpu, nullptr)) hook();
+    return state().cpu;
+  }
   static void* allocate(std::size_t bytes, std::size_t align) noexcept {
     if (state().fail_allocations != 0) {
       --state().fail_allocations;

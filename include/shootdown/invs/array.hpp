@@ -23,7 +23,8 @@ SHOOTDOWN_BEGIN
 ///   merge(left, right)  a new array: left's live entries plus right's; users + 1 where both have the key. Old untouched
 ///   unref(right)        in place, cannot fail for lack of memory: users - 1; afterwards right[i].users() is 1 if the key
 ///                       still has users and 0 if this was the last (then the tag must be flushed). Trailing trash is cut
-///   purge(left)         a copy without trash, or null when there is none, nothing left, or no memory (trash is harmless)
+///   purge(left)         a copy without trash and with has_ats() recomputed, or null when neither would change, nothing is
+///                       left, or no memory (trash is harmless, and so is a mark that holds no longer)
 /// "right" is the sorted list of one master's entries; its users are not read. Both sides are multisets: a device listed
 /// twice appears twice and is paired one to one.
 ///
@@ -120,7 +121,7 @@ class entry_array : public Env::rcu::head {
   }
 
   [[nodiscard]] static entry_array* purge(const entry_array* left) noexcept {
-    if (left == nullptr || left->count() == 0 || left->trash() == 0) return nullptr;
+    if (left == nullptr || left->count() == 0 || (left->trash() == 0 && !left->marked_in_vain())) return nullptr;
     const auto made = merge(left, {});
     return made.ok() ? *made : nullptr;
   }
@@ -144,6 +145,13 @@ class entry_array : public Env::rcu::head {
   }
 
  private:
+  /// has_ats() holds no longer.
+  [[nodiscard]] bool marked_in_vain() const noexcept {
+    for (std::uint32_t i = 0; i != count(); ++i) {
+      if (entries_[i].live() && phase_of(entries_[i].spec.type) == phase::atc) return false;
+    }
+    return has_ats_;
+  }
   /// An array of `n` blank entries without users; null when there is no memory.
   [[nodiscard]] static entry_array* create(std::uint32_t n) noexcept {
     static_assert(sizeof(void*) != 8 || (sizeof(entry_array) <= 64 && sizeof(entry_t) <= 32), "header and entry sizes");

@@ -51,8 +51,9 @@ class ats_section {
 
   /// The array has to be loaded, or loaded again, behind it.
   [[nodiscard]] place enter() noexcept {
-    const place p{Env::cpu() % Stripes, phase_.load(std::memory_order_relaxed) & 1u};  // S1 relaxed: either phase is right, see above
-    cells_[p.stripe].inside[p.phase].fetch_add(1, std::memory_order_relaxed);          // S2 relaxed: S3 orders it
+    const unsigned phase = phase_.load(std::memory_order_relaxed) & 1u;  // S1 relaxed: either phase is right, see above
+    const place p{Env::cpu() % Stripes, phase};
+    cells_[p.stripe].inside[phase].fetch_add(1, std::memory_order_relaxed);  // S2 relaxed: S3 orders it
     Env::full_fence();  // S3 full fence: pairs with S5; here: entered, then array loaded
     return p;
   }

@@ -172,7 +172,7 @@ class domain {
     return section_.fence(d);
   }
 
-  /// Drops trash from the array if memory allows; true if it did. Never needed: attach drops it too.
+  /// Drops trash and a mark of device caches that holds no longer, if memory allows; true if it did. attach does it too.
   bool purge() noexcept {
     const holder hold{mutex_};
     array_t* const next = array_t::purge(current());

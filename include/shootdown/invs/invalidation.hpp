@@ -54,9 +54,12 @@ class invalidation {
   [[nodiscard]] bool finished() const noexcept { return !guarded_; }
   /// pending, or the outcome.
   [[nodiscard]] status outcome() const noexcept { return finished() ? outcome_ : status{errc::pending}; }
-  /// Gives up on one that is not finished: it may be dropped now. Its commands stay in their queues, and a queue may hold
-  /// resources for the unsettled tickets until it is reset.
-  void abandon() noexcept { abandoned_ = true; }
+  /// Gives up on one that is not finished: it may be dropped now, and is not asked again. Its commands stay in their queues;
+  /// their tickets are abandoned.
+  void abandon() noexcept {
+    if (guarded_ && !abandoned_) lanes_.abandon();
+    abandoned_ = true;
+  }
 
  private:
   template <environment E, command_port P, invalidation_limits M>
