@@ -166,9 +166,10 @@ def recorded(results):
     """Our counts beside the recorded driver's, over all unmaps and over the large ones."""
     cases = [c for c in results.cases if c.has_recording()]
     if not cases:
-        return section("recorded", "Counts against Linux's", nothing("No case of this run replays a recording that holds a driver's answers."))
-    parts = [paragraph("The recording holds what the driver that made it (Linux 6.1 in the one that comes with the benchmark) issued for each unmap. "
-                       "Some of it was sent at map time, when a block replaced an empty table; the second row leaves that out.")]
+        none = nothing("No case of this run replays a recording that holds a driver's answers.")
+        return section("recorded", "Counts against Linux's", none)
+    parts = [paragraph("The recording holds what the driver that made it (Linux 6.1 in the one that comes with the benchmark) issued for "
+                       "each unmap. Some of it was sent at map time, when a block replaced an empty table; the second row leaves that out.")]
     for workload in dict.fromkeys(c.workload for c in cases):
         parts += recorded_workload(workload, [c for c in cases if c.workload == workload])
     return section("recorded", "Counts against Linux's", *parts)
@@ -206,8 +207,10 @@ def recorded_rows(cases, scope):
 
 
 def throughput(results):
-    figures = [figure(f"throughput-{slug(w)}", f"{w}: unmaps per second of all threads", plots.throughput(results, w)) for w in results.distinct("workload")]
-    said = "The mark is the median of the repetitions, the line runs from the slowest to the fastest. Map, DMA and oracle bookkeeping included."
+    figures = [figure(f"throughput-{slug(w)}", f"{w}: unmaps per second of all threads", plots.throughput(results, w))
+               for w in results.distinct("workload")]
+    said = ("The mark is the median of the repetitions, the line runs from the slowest to the fastest. Map, DMA and oracle "
+            "bookkeeping included.")
     return section("throughput", "Throughput", paragraph(said), grid(figures) if figures else nothing("No case ran to its end."))
 
 
@@ -229,8 +232,8 @@ def cover(results):
                plots.cover(policies, commands, lambda _l, _p, v: f"{v:.3f}", "commands per unmap")),
         figure("cover-pages", "What it invalidates beyond what was asked for, and in percent of that",
                plots.cover(policies, over, lambda l, p, v: f"{v:.3f} ({share[l, p]:.2f} %)" if v else "0", "pages of 4 KiB per unmap"))]
-    said = ("A policy decides how a range becomes commands: exact in few with overlap, exact without overlap, or one command that may cover more. "
-            "Where strategies or domains differ, the largest count is shown.")
+    said = ("A policy decides how a range becomes commands: exact in few with overlap, exact without overlap, or one command that "
+            "may cover more. Where strategies or domains differ, the largest count is shown.")
     return section("cover", "Range cover", paragraph(said), grid(drawings))
 
 
@@ -244,7 +247,8 @@ def worst(cases, policies, of):
 
 def summary(results):
     parts = [paragraph("Per unmap: commands with SYNCs, SYNCs, doorbells, shared read-modify-writes and failed compare-exchanges of the "
-                       "invalidation, pages invalidated beyond those asked for, flushes at map time. Medians of the repetitions; leaks are their sum.")]
+                       "invalidation, pages invalidated beyond those asked for, flushes at map time. Medians of the repetitions; "
+                       "leaks are their sum.")]
     for workload in results.distinct("workload"):
         parts.append(table(workload, ("case",) + tuple(h for h, _, _ in COLUMNS),
                            [summary_row(c) for c in results.of(workload=workload)]))

@@ -15,6 +15,7 @@ import json
 import os
 import pathlib
 import re
+import resource
 import subprocess
 import sys
 import tempfile
@@ -228,14 +229,14 @@ class PageTest(ReportTest):
         document = read_fixture()
         first = document["benchmarks"][0]
         document["benchmarks"] = [first] + [copy.deepcopy(first) for _ in range(3)]
-        for index, (entry, speed) in enumerate(zip(document["benchmarks"], (5e5, 1e5, 2e5, 4e5))):
+        for index, (entry, speed) in enumerate(zip(document["benchmarks"], (5e5, 1e5, 2e5, 3e5))):
             entry.update(repetition_index=index, repetitions=4, unmaps_per_second=speed)
         document["benchmarks"].append(first | {"name": first["name"] + "_mean", "run_type": "aggregate", "unmaps_per_second": 7e7})
         page = self.make(document)
-        self.assertEqual(page.rows("trace")["owner_cas exact private"]["unmaps/s"], ("300.0 k", 3e5))
+        self.assertEqual(page.rows("trace")["owner_cas exact private"]["unmaps/s"], ("250.0 k", 2.5e5))
         self.assertIn("medians of 4 repetitions", page.text)
         (alt,) = [a["aria-label"] for a in page.plots() if a["aria-label"].startswith("Unmaps per second")]
-        self.assertIn("300000 (100000 to 500000)", alt)
+        self.assertIn("250000 (100000 to 500000)", alt)
 
     def test_no_leak_is_said_first(self):
         page = self.make(read_fixture(), plots=False)
@@ -250,6 +251,14 @@ class PageTest(ReportTest):
         self.assertIn("trace/locked/bounded/private: 3 leaks", page.text)
         self.assertIn("verdict bad", [a.get("class") for _, a in page.elements])
         self.assertNotIn("verdict good", [a.get("class") for _, a in page.elements])
+
+    def test_the_leaks_of_all_repetitions_count(self):
+        document = read_fixture()
+        again = copy.deepcopy(cases_of(document)["trace", "locked bounded private"])
+        document["benchmarks"] += [again, again | {"leaks": 2.0}]
+        page = self.make(document, plots=False)
+        self.assertEqual(page.rows("trace")["locked bounded private"]["leaks"], ("2", 2.0))
+        self.assertRegex(page.text, r"what an unmap costs 2 leaks in")
 
     def test_a_failed_case_is_named_and_left_out(self):
         document = read_fixture()
@@ -343,7 +352,7 @@ class PlotsTest(ReportTest):
 
     def test_percentiles_without_enough_unmaps_are_left_out(self):
         document = read_fixture()
-        document["benchmarks"] = [cases_of(document)["trace", "locked exact private"]]
+        document["benchmarks"] = [cases_of(document)["pages:16", "locked exact shared"]]
         for iterations, expected in ((2, ["50", "max"]), (10, ["10", "25", "50", "75", "90", "max"]),
                                      (999, ["10", "25", "50", "75", "90", "99", "max"]),
                                      (1000, ["10", "25", "50", "75", "90", "99", "99.9", "max"])):
@@ -423,6 +432,18 @@ class InputTest(ReportTest):
         done = self.run_on(FIXTURE)
         self.assertEqual(done.returncode, 2, done.stderr)
         self.assertRegex(done.stderr.splitlines()[-1], "make_report: .*none.*: No such file or directory")
+
+    def test_a_disk_that_is_full_leaves_the_page_as_it_was(self):
+        self.target.write_text("what was there before", encoding="utf-8")
+        command = [sys.executable, "-B", str(GENERATOR), str(FIXTURE), "-o", str(self.target)]
+        limit = 20000  # bytes of a file; the page is larger
+        done = subprocess.run(command, capture_output=True, text=True, check=False,
+                              preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)))
+        self.assertEqual(done.returncode, 2, done.stderr)
+        self.assertIn("make_report: ", done.stderr.splitlines()[-1])
+        self.assertIn("File too large", done.stderr.splitlines()[-1])
+        self.assertEqual(self.target.read_text(encoding="utf-8"), "what was there before")
+        self.assertEqual([p.name for p in self.folder.iterdir()], ["bench.html"])
 
     def test_a_wrong_option_is_code_2(self):
         self.assertEqual(self.run_on(FIXTURE, "--frobnicate").returncode, 2)
