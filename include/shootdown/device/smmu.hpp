@@ -21,21 +21,21 @@ namespace device {
 
 /// What the owner of an SMMU decides; the rest is probed.
 struct smmu_config {
-  instance_id instance{};                              ///< unique among the SMMUs that a domain may span
-  unsigned cmdq_log2{8};                               ///< log2 of command queue entries, at most IDR1.CMDQS
-  unsigned eventq_log2{7};                             ///< log2 of event queue entries, at most IDR1.EVENTQS
-  unsigned stream_log2{8};                             ///< StreamIDs 0 .. 2^n - 1 get an entry; at most IDR1.SIDSIZE
-  bool allow_msi{true};                                ///< false: poll CONS although the SMMU could write a completion word
-  bool allow_sev{true};                                ///< false: never sleep in WFE (errata)
-  std::uint32_t irq_ctrl{};                            ///< IRQ_CTRL bits to enable; 0 for a driver that polls
-  nanoseconds limit{1'000'000'000};                    ///< for each handshake and each configuration command of this class
+  instance_id instance{};            ///< unique among the SMMUs that a domain may span
+  unsigned cmdq_log2{8};             ///< log2 of command queue entries, at most IDR1.CMDQS
+  unsigned eventq_log2{7};           ///< log2 of event queue entries, at most IDR1.EVENTQS
+  unsigned stream_log2{8};           ///< StreamIDs 0 .. 2^n - 1 get an entry; at most IDR1.SIDSIZE
+  bool allow_msi{true};              ///< false: poll CONS although the SMMU could write a completion word
+  bool allow_sev{true};              ///< false: never sleep in WFE (errata)
+  std::uint32_t irq_ctrl{};          ///< IRQ_CTRL bits to enable; 0 for a driver that polls
+  nanoseconds limit{1'000'000'000};  ///< for each handshake and each configuration command of this class
 };
 
 /// What service_gerror() found. `queue`: ok, or what the command queue was recovered from.
 struct gerror_report {
   status queue{};
-  bool service_failure{};     ///< SFM_ERR: the SMMU stopped; its queue is failed and stays so until restarted
-  std::uint32_t others{};     ///< the other GERROR bits that were active; acknowledged
+  bool service_failure{};  ///< SFM_ERR: the SMMU stopped; its queue is failed and stays so until restarted
+  std::uint32_t others{};  ///< the other GERROR bits that were active; acknowledged
 };
 
 /// One SMMU instance from probe to shutdown, and the command port that domains send to. The same code drives the in-memory
@@ -172,7 +172,7 @@ class smmu {
   using engine = typename Strategy::template engine<Env, Backend>;
   using events = event_queue<Env, Backend>;
   static constexpr unsigned max_stream_log2 = 20;  // a linear table beyond 64 MiB wants two levels
-  static constexpr std::size_t msi_bytes = 64;      // a line of its own
+  static constexpr std::size_t msi_bytes = 64;     // a line of its own
 
   [[nodiscard]] deadline limit() const noexcept { return deadline::in(Env::now(), config_.limit); }
 

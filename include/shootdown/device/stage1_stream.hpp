@@ -8,6 +8,7 @@
 #include <shootdown/arch/cd.hpp>
 #include <shootdown/arch/ste.hpp>
 #include <shootdown/arch/types.hpp>
+#include <shootdown/device/endpoint_switch.hpp>
 #include <shootdown/env/backend.hpp>
 #include <shootdown/status.hpp>
 
@@ -16,8 +17,8 @@ namespace device {
 
 /// The translation tables that a stream is to walk: what a domain's owner knows about them.
 struct stage1_space {
-  bus_addr root{};                            ///< start level table
-  unsigned input_bits{48};                    ///< IOVA width, 25..48
+  bus_addr root{};          ///< start level table
+  unsigned input_bits{48};  ///< IOVA width, 25..48
   granule page{granule::k4};
   address_size output{address_size::bits48};  ///< IPS; at most IDR5.OAS
 };
@@ -64,26 +65,31 @@ class stage1_stream {
   [[nodiscard]] stream_id id() const noexcept { return sid_; }
 
   /// What `domain.attach(attachment, master, stream.writer(space), deadline)` takes. `Install` is the domain's request.
+  /// `Endpoint` switches the ATS of the device behind the stream.
+  template <endpoint_switch Endpoint>
   class entry_writer {
    public:
     template <class Install>
     [[nodiscard]] status write_entry(const Install& i) const noexcept {
       const bool translate = i.what == std::remove_cvref_t<Install>::action::translate;
       if (raw(i.pasid) != 0) return translate ? status{errc::unsupported} : status{};  // such transactions abort here anyway
-      return translate ? stream_->translate(space_, asid{i.asid_tag.id}) : stream_->block();
+      return translate ? stream_->translate(space_, asid{i.asid_tag.id}, i.ats) : stream_->block();
     }
-    /// The streams here have no ATC.
-    [[nodiscard]] status ats(bool on) const noexcept { return on ? status{errc::unsupported} : status{}; }
+    [[nodiscard]] status ats(bool on) const noexcept { return endpoint_->ats(on); }
 
    private:
     friend class stage1_stream;
-    entry_writer(stage1_stream& s, const stage1_space& space) noexcept : stream_{&s}, space_{space} {}
+    entry_writer(stage1_stream& s, const stage1_space& space, Endpoint& e) noexcept : stream_{&s}, space_{space}, endpoint_{&e} {}
     stage1_stream* stream_;
     stage1_space space_;
+    Endpoint* endpoint_;
   };
-  [[nodiscard]] entry_writer writer(const stage1_space& space) noexcept { return {*this, space}; }
-  /// For detach, which installs nothing.
-  [[nodiscard]] entry_writer writer() noexcept { return {*this, {}}; }
+  template <endpoint_switch Endpoint = no_endpoint>
+  [[nodiscard]] entry_writer<Endpoint> writer(const stage1_space& space, Endpoint& e = no_endpoint::instance) noexcept {
+    return {*this, space, e};
+  }
+  /// For detach of a device without an ATC; it installs nothing.
+  [[nodiscard]] entry_writer<no_endpoint> writer() noexcept { return {*this, {}, no_endpoint::instance}; }
 
  private:
   static constexpr std::size_t cd_words = cd::bytes / 8;
@@ -93,10 +99,11 @@ class stage1_stream {
     stage1_space space{};
   };
 
-  [[nodiscard]] status translate(const stage1_space& asked, asid as) noexcept {
+  [[nodiscard]] status translate(const stage1_space& asked, asid as, bool ats) noexcept {
     if (!memory_) return errc::no_memory;
     if (!owner_.has_stream(sid_)) return errc::out_of_range;
-    const stage1_space space = raw(as) != 0 && as == installed_.as ? installed_.space : asked;  // back to where it was
+    const bool known = raw(as) != 0 && as == installed_.as;
+    const stage1_space space = known ? installed_.space : asked;  // back to where it was
     cd_stage1 want;
     want.table = space.root;
     want.tg = space.page;
@@ -108,13 +115,15 @@ class stage1_stream {
     if (doubtful_) {
       if (const status s = switch_to(ste::abort()); !s.ok()) return s;
     }
-    const unsigned slot = spare_slot();
+    const bool only_ats = known && !doubtful_ && live_slot() < 2;  // the descriptor stays: one word of the STE changes
+    const unsigned slot = only_ats ? live_slot() : spare_slot();
     ste_stage1 s;
     s.cd_table = bus_addr{raw(memory_.bus) + slot * cd::bytes};
     s.no_stall = owner_.id().can_stall;  // elsewhere the bit is reserved, and an SMMU may call the entry bad for it
+    s.ats = ats ? ats_mode::full : ats_mode::abort;
     const result<ste> entry = ste::stage1(s);
     if (!entry.ok()) return entry.state();
-    fill(slot, *made);
+    if (!only_ats) fill(slot, *made);
     const status done = switch_to(*entry);
     if (done.ok()) installed_ = {as, space};
     return done;
@@ -126,17 +135,21 @@ class stage1_stream {
     return owner_.has_stream(sid_) ? switch_to(ste::abort()) : status{};
   }
 
-  /// The descriptor that the stream's STE does not name now.
-  [[nodiscard]] unsigned spare_slot() noexcept {
+  /// The descriptor that the stream's STE names now; 2: none of ours.
+  [[nodiscard]] unsigned live_slot() noexcept {
     const result<ste> live = owner_.streams().read(sid_);
-    const bool first_in_use = live.ok() && live->has_stage1() && live->cd_table() == memory_.bus;
-    return first_in_use ? 1 : 0;
+    if (!live.ok() || !live->has_stage1()) return 2;
+    const std::uint64_t offset = raw(live->cd_table()) - raw(memory_.bus);
+    return offset == 0 ? 0 : offset == cd::bytes ? 1 : 2;
   }
+  /// The one that it does not name.
+  [[nodiscard]] unsigned spare_slot() noexcept { return live_slot() == 0 ? 1 : 0; }
 
   void fill(unsigned slot, const cd& value) noexcept {
     typename Env::dma_word* const words = memory_.cpu + slot * cd_words;
     for (std::size_t w = 1; w != cd_words; ++w) {
-      words[w].store(value.w[w], std::memory_order_relaxed);  // D1 relaxed: the SMMU reads none of them before the STE names this descriptor
+      words[w].store(value.w[w],
+                     std::memory_order_relaxed);  // D1 relaxed: the SMMU reads none of them before the STE names this descriptor
     }
     words[0].store(value.w[0], std::memory_order_release);  // D2 release: pairs with the SMMU's fetch; V comes with the rest
     Env::dma_publish(words, cd::bytes);
