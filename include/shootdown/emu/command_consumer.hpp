@@ -54,6 +54,9 @@ class command_consumer {
     fetched_ = false;
   }
 
+  /// An error becomes active from outside: the head is read again once it is acknowledged.
+  void interrupted() noexcept { fetched_ = false; }
+
   void smmu_enabled(bool on) noexcept { translating_ = on; }
 
   /// At most one command. True if something happened; a CMD_SYNC that still waits is nothing.

@@ -61,6 +61,30 @@ class front_end {
   /// Records a fault; see event_writer::write for what a failure means.
   status raise_event(const event_record& r) noexcept { return events_.write(r); }
 
+  /// Makes these GERROR bits active, whatever the reason: fault injection, or an executor that gave up (SFM_ERR).
+  void raise_errors(std::uint32_t mask) noexcept {
+    if ((mask & reg::gerror::cmdq_err::mask) != 0) commands_.interrupted();
+    lines_.raise(mask & reg::gerror_fields::mask);
+  }
+  /// Power-on: everything off, every register but the identification at 0, no error active. Memory is not touched.
+  void reset() noexcept {
+    if (smmu_enabled()) executor_.smmu_enabled(false);
+    commands_.smmu_enabled(false);
+    commands_.stop();
+    events_.stop();
+    regs_.reset();
+    lines_.reset();
+    acknowledged_ = 0;
+    gbpa_ = 0;
+    cr0_ = irq_ = gbpa_update_ = {};
+  }
+
+  /// GBPA.ABORT as the platform may preset it. Only behind reset().
+  void preset_abort() noexcept {
+    gbpa_ = reg::gbpa::abort::put(true);
+    regs_.template set<reg::gbpa>(gbpa_);
+  }
+
   [[nodiscard]] front_end_options& options() noexcept { return options_; }
   [[nodiscard]] const id_registers& id() const noexcept { return id_; }
   [[nodiscard]] front_end_counters counters() const noexcept {

@@ -112,6 +112,14 @@ class register_file {
   void set(std::uint64_t v) noexcept {
     cells_[slot_of<R>()].value.store(v, std::memory_order_release);  // S3 -> S4
   }
+  /// Power-on: 0 in every register that is not an identification register. A CPU's write at the same time may survive.
+  void reset() noexcept {
+    for (std::size_t i = 0; i != reg::map.size(); ++i) {
+      const std::uint32_t at = reg::map[i].offset;
+      if (at < reg::cr0::offset || at == reg::idr6::offset) continue;
+      cells_[i].value.store(0, std::memory_order_release);  // S3 -> S4
+    }
+  }
 
   /// Any thread; exact once the writers are quiet.
   [[nodiscard]] std::uint64_t doorbells() const noexcept {

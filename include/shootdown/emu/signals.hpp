@@ -53,6 +53,9 @@ class signals {
     return true;
   }
 
+  /// Power-on, together with the registers: nothing is active.
+  void reset() noexcept { gerror_ = gerrorn_ = 0; }
+
   [[nodiscard]] bool check_invariants() const noexcept {
     return (gerror_ & ~reg::gerror_fields::mask) == 0 && regs_.template get32<reg::gerror>() == gerror_;
   }

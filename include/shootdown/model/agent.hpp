@@ -19,11 +19,12 @@ struct agent_options {
   unsigned write_percent{50};
   bool has_ssid{};
   substream_id ssid{};
+  unsigned ats_percent{};  ///< accesses through its endpoint's ATC; it gets an endpoint of the default kind if it has none
 };
 
 /// A device that does not listen: it uses every IOVA it was ever told about, at random, reads and writes, and does not stop
 /// because the driver unmapped it. Half of its accesses go to what it was told most recently, because that is what is
-/// being unmapped now.
+/// being unmapped now. With ATS it asks for translations, keeps them and uses them for as long as its cache has them.
 ///
 /// Contract: tell() from any thread; a bounded ring remembers the last `capacity` ranges. Two threads that tell at the
 ///   same instant may overwrite one another's range; a torn pair is merely an odd address, as a broken device may emit.
@@ -59,6 +60,7 @@ class agent {
   struct access {
     iova address{};
     request want{};
+    bool by_ats{};
   };
   /// The next access. The agent must have been told something.
   [[nodiscard]] access next() noexcept {
@@ -74,6 +76,7 @@ class agent {
     a.want.write = (r >> 32) % 100 < options_.write_percent;
     a.want.has_ssid = options_.has_ssid;
     a.want.ssid = options_.ssid;
+    a.by_ats = options_.ats_percent != 0 && chance_.below(100) < options_.ats_percent;
     return a;
   }
   [[nodiscard]] prng& chance() noexcept { return chance_; }

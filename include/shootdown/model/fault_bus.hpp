@@ -18,16 +18,17 @@ enum class fetch_fault : std::uint8_t {
   aborted,  ///< the read aborts: CERROR_ABT
 };
 
-/// The memory as the front end sees it, with faults to order: the n-th command fetch from now on fails, once.
+/// The memory as the front end sees it, with faults to order: command fetches fail from the n-th on, so many times.
 /// Context: the device's lock. Cost when nothing is armed: one compare a load.
 template <environment Env>
 class fault_bus {
  public:
   explicit fault_bus(memory<Env>& m) noexcept : memory_{m} {}
 
-  /// Commands lie in [ring, ring + bytes); `countdown` fetches still succeed.
-  void arm(fetch_fault f, std::uint64_t countdown, bus_addr ring, std::uint64_t bytes) noexcept {
-    fault_ = f;
+  /// Commands lie in [ring, ring + bytes); `countdown` fetches still succeed, then `times` fail.
+  void arm(fetch_fault f, std::uint64_t countdown, bus_addr ring, std::uint64_t bytes, std::uint64_t times = 1) noexcept {
+    fault_ = times == 0 ? fetch_fault::none : f;
+    times_ = times;
     countdown_ = countdown;
     ring_ = raw(ring);
     bytes_ = bytes;
@@ -38,7 +39,7 @@ class fault_bus {
     if (fault_ != fetch_fault::none && raw(a) - ring_ < bytes_ && raw(a) % 16 == 0) {
       if (countdown_ == 0) {
         const fetch_fault now = fault_;
-        fault_ = fetch_fault::none;
+        if (--times_ == 0) fault_ = fetch_fault::none;
         if (now == fetch_fault::aborted) return errc::fetch_aborted;
         return memory_poison;
       }
@@ -53,6 +54,7 @@ class fault_bus {
   memory<Env>& memory_;
   fetch_fault fault_{};
   std::uint64_t countdown_{};
+  std::uint64_t times_{};
   std::uint64_t ring_{};
   std::uint64_t bytes_{};
 };

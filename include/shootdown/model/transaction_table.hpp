@@ -2,7 +2,6 @@
 #pragma once
 
 #include <algorithm>
-#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <vector>
@@ -29,7 +28,7 @@ struct transaction {
   request want{};
   bus_addr output{};
   bool must_land{};  ///< something it rests on was removed: the next SYNC waits for it
-  std::array<entry_id, 6> used{};
+  decltype(translation::used) used{};
   std::uint8_t used_count{};
 };
 
