@@ -96,6 +96,9 @@
 #include <shootdown/table/stage1_4k.hpp>
 #include <shootdown/table/stage1_word.hpp>
 #include <shootdown/table/stream_table.hpp>
+#include <shootdown/table/two_level.hpp>
+#include <shootdown/table/two_level_context_table.hpp>
+#include <shootdown/table/two_level_stream_table.hpp>
 #include <shootdown/table/walk_geometry.hpp>
 #include <shootdown/table/word.hpp>
 #include <shootdown/version.hpp>

@@ -63,6 +63,17 @@ template class sd::table::stage1_4k<env>;
 template class sd::table::editor<env, sd::table::page_pool<env>, sd::table::stage1_k4>;
 template class sd::table::page_pool<env, sd::table::null_observer, 65536>;
 template class sd::table::editor<env, sd::table::page_pool<env, sd::table::null_observer, 65536>, sd::table::stage2_k64>;
+template class sd::table::two_level_stream_table<env>;
+template class sd::table::two_level_context_table<env>;
+sd::status instantiate_two_level(sd::table::two_level_stream_table<env>& streams, sd::table::two_level_context_table<env>& contexts) {
+  const auto source = [](std::size_t, std::size_t) { return sd::dma_span<env>{}; };
+  const auto sync = [](sd::table::config_scope) { return sd::status{}; };
+  streams.take_back([](sd::dma_span<env>) {});
+  sd::status s = streams.write(sd::stream_id{1}, sd::ste::abort(), source, sync);
+  s.merge(contexts.write(sd::substream_id{1}, sd::cd{}, source, sync));
+  s.merge(contexts.clear(sd::substream_id{1}, sync));
+  return s;
+}
 
 // queue
 template class sd::queue::command_queue<env, board_image::window, sd::queue::locked>;

@@ -6,6 +6,7 @@
 #include <cstdint>
 
 #include <shootdown/arch/cd.hpp>
+#include <shootdown/arch/ste.hpp>
 #include <shootdown/arch/types.hpp>
 #include <shootdown/config.hpp>
 #include <shootdown/env/backend.hpp>
@@ -20,9 +21,11 @@ namespace table {
 /// S1CDMax. One CD (log2size 0) serves a stream without substreams. IHI 0070 3.3.2, 5.4.
 ///
 /// Contract: configure() while no STE leads here; afterwards entries change by write() and clear() only. Substreams nobody
-/// has written are invalid. Writers of one CD are serialised by the caller; different CDs are independent.
+/// has written are invalid. Writers of one CD are serialised by the caller; different CDs are independent. A PASID is good when
+/// it is below 2^log2size (STE.S1CDMax), and that is at most what SMMU and endpoint can say (IDR1.SSIDSIZE, the PASID capability).
+/// While S1DSS is use_ssid0, the CD of substream 0 serves the transactions without PASID, and PASID 0 itself faults.
 /// Context: configure any; write and clear that of their sync callable (may sleep); read any. Cost: 64 bytes a substream.
-/// Not for sparse SubstreamIDs (two-level tables).
+/// Not for sparse SubstreamIDs: two_level_context_table.
 ///
 /// Sites: D1 first contents
 template <environment Env>
@@ -34,10 +37,11 @@ class context_table {
   context_table(const context_table&) = delete;
   context_table& operator=(const context_table&) = delete;
 
-  /// Takes `memory` (aligned on the bus to the table's size, 64 << log2size bytes) and makes every CD invalid.
-  /// out_of_range: log2size, or too little memory; misaligned. On error nothing changed.
-  [[nodiscard]] status configure(dma_span<Env> memory, unsigned log2size) noexcept {
-    if (log2size > max_log2) return errc::out_of_range;
+  /// Takes `memory` (aligned on the bus to the table's size, 64 << log2size bytes) and makes every CD invalid. `ssid_bits`: the
+  /// PASID width that SMMU and endpoint have. out_of_range: log2size above it, or too little memory; misaligned. On error nothing
+  /// changed.
+  [[nodiscard]] status configure(dma_span<Env> memory, unsigned log2size, unsigned ssid_bits = max_log2) noexcept {
+    if (log2size > max_log2 || log2size > ssid_bits) return errc::out_of_range;
     const std::size_t words = std::size_t{8} << log2size;
     if (!memory || memory.words < words) return errc::out_of_range;
     if (raw(memory.bus) % (words * 8) != 0) return errc::misaligned;
@@ -68,6 +72,13 @@ class context_table {
     return cd{entry_writer<Env, cd_rules>::read(at(ssid))};
   }
 
+  /// What an STE has to say to lead here; the rest of the fields are the caller's.
+  [[nodiscard]] ste_stage1 placed(ste_stage1 s = {}) const noexcept {
+    s.cd_table = base();
+    s.cd_log2 = log2size_;
+    s.format = cd_format::linear;
+    return s;
+  }
   [[nodiscard]] bool contains(substream_id ssid) const noexcept { return memory_ && (raw(ssid) >> log2size_) == 0; }
   [[nodiscard]] bus_addr base() const noexcept { return memory_.bus; }    ///< STE.S1ContextPtr
   [[nodiscard]] unsigned log2size() const noexcept { return log2size_; }  ///< STE.S1CDMax
