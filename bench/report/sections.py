@@ -169,7 +169,8 @@ def recorded(results):
         none = nothing("No case of this run replays a recording that holds a driver's answers.")
         return section("recorded", "Counts against Linux's", none)
     parts = [paragraph("The recording holds what the driver that made it (Linux 6.1 in the one that comes with the benchmark) issued for "
-                       "each unmap. Some of it was sent at map time, when a block replaced an empty table; the second row leaves that out.")]
+                       "each unmap. Some of it was sent at map time, when a block replaced an empty table; the second row leaves "
+                       "that out.")]
     for workload in dict.fromkeys(c.workload for c in cases):
         parts += recorded_workload(workload, [c for c in cases if c.workload == workload])
     return section("recorded", "Counts against Linux's", *parts)
