@@ -265,7 +265,7 @@ TEST(two_level_stream_table, behaves_as_a_linear_table_under_random_writes) {
     stream_rig r{13, split};
     std::vector<ste> model(1 << 13, ste::abort());
     for (int i = 0; i < 300; ++i) {
-      const std::uint32_t sid = random() % 4 == 0 ? random() & 0x1fff : (random() & 3) << 11 | (random() & 7);
+      const auto sid = static_cast<std::uint32_t>(random() % 4 == 0 ? random() & 0x1fff : (random() & 3) << 11 | (random() & 7));
       const ste e = random() % 3 == 0 ? ste::abort() : random() % 2 == 0 ? ste::bypass() : stage1_entry((random() & 0xffff) << 6);
       r.failing = random() % 16 == 0 ? 1 : 0;
       r.scopes.clear();
@@ -280,7 +280,7 @@ TEST(two_level_stream_table, behaves_as_a_linear_table_under_random_writes) {
         ASSERT_EQ(r.write(sid, model[sid]), errc::ok);
       }
       ASSERT_TRUE(r.table.check_invariants());
-      const std::uint32_t look = random() & 0x1fff;
+      const auto look = static_cast<std::uint32_t>(random() & 0x1fff);
       for (const std::uint32_t s : {sid, look}) {
         ASSERT_EQ(*r.table.read(stream_id{s}), model[s]);
         ASSERT_EQ(r.fetch(s).value_or(ste::abort().w), model[s].w);
