@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <tuple>
 #include <type_traits>
@@ -411,7 +412,30 @@ TEST(table_format, a_run_from_the_pool_is_aligned_whole_and_freed_page_by_page) 
   EXPECT_EQ(env::take_failures(), 0u);
 }
 
-TEST(table_format, a_pool_without_concatenation_serves_formats_that_need_none) {
+/// Counts 4 KiB frames.
+struct frame_counter {
+  std::uint64_t* frames;
+  void allocated(bus_addr, std::size_t bytes) const noexcept { *frames += bytes / 4096; }
+  void freed(bus_addr, std::size_t bytes) const noexcept { *frames -= bytes / 4096; }
+};
+TEST(table_format, an_observer_of_smaller_frames_is_told_the_size_of_a_page) {
+  constexpr std::size_t words = 65536 / 8;
+  const auto memory = std::make_unique<env::dma_word[]>(3 * words);
+  std::vector<table::page_meta> meta(3);
+  std::uint64_t frames = 0;
+  table::page_pool<env, frame_counter, 65536> pool{{memory.get(), 3 * words, bus_addr{0x10'0000}}, meta, frame_counter{&frames}};
+  const auto one = pool.allocate();
+  EXPECT_EQ(frames, 16u);
+  const auto two = pool.allocate_run(2);
+  EXPECT_FALSE(two) << "page 0 is taken, 1 and 2 are not aligned to two";
+  EXPECT_EQ(frames, 16u);
+  pool.free(*one.meta);
+  EXPECT_EQ(frames, 0u);
+  EXPECT_TRUE(pool.allocate_run(2));
+  EXPECT_EQ(frames, 32u);
+}
+
+TEST(table_format, a_pool_is_of_one_granule) {
   static_assert(std::is_base_of_v<table::editor<env, table::page_pool<env>, table::stage1_k4>, table::stage1_4k<env>>);
   static_assert(table::page_pool<env>::page_size == 4096);
   static_assert(table::page_pool<env, table::null_observer, 16384>::page_entries == 2048);

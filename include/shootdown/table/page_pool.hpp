@@ -55,6 +55,13 @@ concept pool_observer = requires(O o, bus_addr at) {
   { o.freed(at) } noexcept;
 };
 
+/// The same for an observer that counts smaller frames than the pool's pages, and so wants the size too.
+template <class O>
+concept sized_pool_observer = requires(O o, bus_addr at, std::size_t bytes) {
+  { o.allocated(at, bytes) } noexcept;
+  { o.freed(at, bytes) } noexcept;
+};
+
 struct null_observer {
   constexpr void allocated(bus_addr) noexcept {}
   constexpr void freed(bus_addr) noexcept {}
@@ -88,7 +95,8 @@ template <class Env, class Observer = null_observer, std::size_t PageBytes = pag
 class page_pool {
   static_assert(PageBytes == 4096 || PageBytes == 16384 || PageBytes == 65536, "page_pool: PageBytes is a granule: 4, 16 or 64 KiB");
   static_assert(environment<Env>, "page_pool: Env does not satisfy shootdown::environment");
-  static_assert(pool_observer<Observer>, "page_pool: Observer needs noexcept allocated(bus_addr) and freed(bus_addr)");
+  static_assert(pool_observer<Observer> || sized_pool_observer<Observer>,
+                "page_pool: Observer needs noexcept allocated(bus_addr) and freed(bus_addr), or both with a std::size_t of bytes");
 
  public:
   using environment_type = Env;
@@ -164,7 +172,11 @@ class page_pool {
   void free(page_meta& meta) noexcept {
     if (!owns(meta)) return Env::fail("page_pool: freed a page of somewhere else");
     if (!leave(meta)) return Env::fail("page_pool: page freed twice");
-    observer_.freed(at(meta).bus);  // before the push: the next owner must not be seen before this
+    if constexpr (sized_pool_observer<Observer>) {  // before the push: the next owner must not be seen before this
+      observer_.freed(at(meta).bus, page_size);
+    } else {
+      observer_.freed(at(meta).bus);
+    }
     const section guard{*this};
     push(meta);
   }
@@ -227,7 +239,11 @@ class page_pool {
   /// Tells the observer, zeroes and publishes: what every page goes through before its new owner has it.
   [[nodiscard]] page prepared(page_meta& meta) noexcept {
     const page got = at(meta);
-    observer_.allocated(got.bus);
+    if constexpr (sized_pool_observer<Observer>) {
+      observer_.allocated(got.bus, page_size);
+    } else {
+      observer_.allocated(got.bus);
+    }
     for (std::size_t i = 0; i < page_entries; ++i) {
       got.cpu[i].store(0, std::memory_order_relaxed);  // D1 relaxed: unreachable until a store links the page
     }
