@@ -18,6 +18,7 @@
 #include <vector>
 
 #include "cases.hpp"
+#include "rcu_flavours.hpp"
 #include "summary.hpp"
 #include "trace.hpp"
 #include "unmap.hpp"
@@ -25,7 +26,7 @@
 ABSL_FLAG(std::string, trace, SHOOTDOWN_TRACE_DIR "/linux-6.1.192-strict-smp1.pairs.txt.gz",
           "recording in the pairs format, plain or gzip");
 ABSL_FLAG(unsigned, threads, 2, "threads that unmap, 1 to 16");
-ABSL_FLAG(std::string, filter, ".*", "run the cases whose name matches this regular expression");
+ABSL_FLAG(std::string, filter, ".*", "run the cases whose name matches this regular expression; BM_rcu/... only if it contains \"rcu\"");
 ABSL_FLAG(bool, quick, false, "fewer repetitions and shorter synthetic workloads; the whole trace all the same");
 ABSL_FLAG(std::string, report, SHOOTDOWN_BENCH_REPORT, "where the JSON report goes");
 
@@ -102,7 +103,8 @@ int main(int argc, char** argv) {
           sb::bench_case c{w, s, p, d, threads};
           if (std::regex_search(c.label(), filter)) cases.push_back(std::move(c));
         }
-  if (cases.empty()) return usage_error("--filter matches no case");
+  const std::size_t rcu_cases = sb::register_rcu_flavours(absl::GetFlag(FLAGS_filter), quick);
+  if (cases.empty() && rcu_cases == 0) return usage_error("--filter matches no case");
 
   std::vector<std::string> words{argv[0], absl::StrCat("--benchmark_out=", report), "--benchmark_out_format=json",
                                  absl::StrCat("--benchmark_repetitions=", repetitions)};
@@ -115,11 +117,12 @@ int main(int argc, char** argv) {
   sb::progress_meter meter{cases.size() * repetitions};
   for (const sb::bench_case& c : cases) sb::register_unmap(c, meter);
 
-  sb::summary_reporter table{repetitions};
+  sb::rcu_summary_reporter table{repetitions};
   benchmark::RunSpecifiedBenchmarks(&table);
   benchmark::Shutdown();
   meter.finish();
-  table.print(workloads);
+  if (!cases.empty()) table.print(workloads);
+  table.print_rcu();
   std::cout << absl::StrFormat("leaks: %.0f. Report: %s\n", table.leaks(), report);
   return table.failed() || table.leaks() != 0 ? 1 : 0;
 }
