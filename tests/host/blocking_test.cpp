@@ -202,7 +202,8 @@ TEST_F(host_qsbr_death_test, a_mutex_that_stays_online_while_it_blocks_hangs) {
   EXPECT_EXIT(with_alarm([] { synchronize_with_a_lock_held<host::qsbr_rcu, std::mutex>(); }), testing::KilledBySignal(SIGALRM), "");
 }
 TEST_F(host_qsbr_death_test, a_join_outside_of_a_blocking_region_hangs) {
-  EXPECT_EXIT(with_alarm([] { wait_for_an_updater<host::qsbr_rcu>([](std::thread& t) { t.join(); }); }), testing::KilledBySignal(SIGALRM), "");
+  EXPECT_EXIT(with_alarm([] { wait_for_an_updater<host::qsbr_rcu>([](std::thread& t) { t.join(); }); }),
+              testing::KilledBySignal(SIGALRM), "");
 }
 TEST_F(host_qsbr_death_test, a_busy_thread_that_never_reports_hangs_its_updater) {
   EXPECT_EXIT(with_alarm([] { busy_until_an_updater_is_done<host::qsbr_rcu>([] {}); }), testing::KilledBySignal(SIGALRM), "");
