@@ -23,7 +23,8 @@
 SHOOTDOWN_BEGIN
 namespace table {
 
-/// Editor of one VMSAv8-64 table: of either stage, granule and half, as Format says (format.hpp).
+/// Editor of one VMSAv8-64 table: of either stage, granule and half, as Format says (format.hpp). An address space with both
+/// halves has two of them under one ASID (cd::stage1_both).
 ///
 /// Contract: map, unmap, trim, release, destroy and lookup of one editor are serialised by the caller's lock; devices walk
 /// the table meanwhile. Every call either does all it was asked or changes nothing and says why. Between unmap and the end
