@@ -26,10 +26,12 @@
 #include <shootdown/config.hpp>
 #include <shootdown/device/bring_up.hpp>
 #include <shootdown/device/control.hpp>
+#include <shootdown/device/endpoint_switch.hpp>
 #include <shootdown/device/event_queue.hpp>
 #include <shootdown/device/probe.hpp>
 #include <shootdown/device/smmu.hpp>
 #include <shootdown/device/stage1_stream.hpp>
+#include <shootdown/device/stage2_stream.hpp>
 #include <shootdown/device/tag_space.hpp>
 #include <shootdown/emu/command_consumer.hpp>
 #include <shootdown/emu/concepts.hpp>

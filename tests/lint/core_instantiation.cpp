@@ -85,6 +85,7 @@ using plain_smmu = sd::device::smmu<env, board_image::window, sd::queue::locked>
 template class sd::device::smmu<env, board_image::window, sd::queue::owner_cas>;
 template class sd::device::smmu<env, board_image::window, sd::queue::locked>;
 template class sd::device::stage1_stream<smmu>;
+template class sd::device::stage2_stream<smmu>;
 sd::device::event_report instantiate_events(smmu& s) {
   return s.service_events([](const auto&) noexcept {});
 }
