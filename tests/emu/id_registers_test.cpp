@@ -32,6 +32,14 @@ TEST(id_registers, presets_say_what_they_promise) {
   EXPECT_EQ(m.substream_bits(), 0u);
   EXPECT_EQ(reg::idr1::cmdqs::get(m.idr1), 19u);
   for (const granule g : {granule::k4, granule::k16, granule::k64}) EXPECT_TRUE(m.supports(g) && q.supports(g));
+
+  const id_registers f = id_registers::model_full();
+  EXPECT_TRUE(f.stage1() && f.stage2() && f.hyp() && f.ats() && f.msi() && f.sev() && !f.pri() && !f.stalls());
+  EXPECT_TRUE(reg::idr0::cd2l::get(f.idr0));
+  EXPECT_EQ(reg::idr0::st_level::get(f.idr0), 1);
+  EXPECT_EQ(reg::idr0::ttendian::get(f.idr0), 0);
+  EXPECT_EQ(f.substream_bits(), 20u);
+  EXPECT_EQ(f.stream_bits(), m.stream_bits());
 }
 
 TEST(id_registers, sets_that_contradict_themselves_are_refused) {

@@ -43,6 +43,16 @@ struct id_registers {
     r.idr5 = word(idr5::oas::put(address_size::bits48) | idr5::gran4k::put(true) | idr5::gran16k::put(true) | idr5::gran64k::put(true));
     return r;
   }
+  /// The model with all that it can act out: both stages, HYP, ATS, two-level stream and CD tables, 20-bit substreams, tables of
+  /// either endianness.
+  [[nodiscard]] static constexpr id_registers model_full() noexcept {
+    using namespace reg;
+    id_registers r = model_default();
+    r.idr0 = word(idr0::ttendian::set(r.idr0, 0) | idr0::s2p::put(true) | idr0::hyp::put(true) | idr0::ats::put(true) |
+                  idr0::cd2l::put(true) | idr0::st_level::put(1));
+    r.idr1 = word(r.idr1 | idr1::ssidsize::put(20));
+    return r;
+  }
 
   /// Sets that contradict themselves or that no front end of this library can act out.
   ///   out_of_range      a size beyond the architecture (SIDSIZE, SSIDSIZE, queue sizes)
@@ -94,6 +104,7 @@ struct id_registers {
 };
 static_assert(id_registers::qemu_7_2().validate().ok());
 static_assert(id_registers::model_default().validate().ok());
+static_assert(id_registers::model_full().validate().ok());
 
 }  // namespace emu
 SHOOTDOWN_END
