@@ -412,6 +412,20 @@ TEST(table_format, a_run_from_the_pool_is_aligned_whole_and_freed_page_by_page) 
   EXPECT_EQ(env::take_failures(), 0u);
 }
 
+TEST(table_format, a_run_is_aligned_on_the_bus_wherever_the_memory_begins) {
+  for (std::uint64_t skew = 0; skew < 4; ++skew) {
+    const auto words = std::make_unique<env::dma_word[]>(8 * 512);
+    std::vector<table::page_meta> meta(8);
+    table::page_pool<env> pool{{words.get(), 8 * 512, bus_addr{0x8000'0000 + skew * 4096}}, meta};
+    const auto run = pool.allocate_run(4);
+    ASSERT_TRUE(run) << skew;
+    EXPECT_EQ(raw(run.bus) % (4 * 4096), 0u) << skew;
+    EXPECT_EQ(pool.available(), 4u);
+    EXPECT_EQ(static_cast<bool>(pool.allocate_run(4)), skew == 0) << "of eight pages only aligned ones hold a second run";
+    EXPECT_TRUE(pool.check_invariants());
+  }
+}
+
 /// Counts 4 KiB frames.
 struct frame_counter {
   std::uint64_t* frames;
