@@ -50,10 +50,10 @@ SHOOTDOWN_BEGIN
 /// found in the array by the next ones; when the last leaves it is flushed (whole tag + SYNC) and released, or retired if the
 /// flush failed. So a tag that is in no array has no TLB entries. The flush of a VMID takes its stage-1 entries along.
 ///
-/// ATS. Switched on: entries published, entry written with EATS, ops.ats(true), device cache wiped (it may remember another
-/// life). Switched off: entry written with EATS = 0 or blocked (translated requests abort from here), cache wiped, users
-/// taken away, fence behind the readers that may have seen them, ops.ats(false). Kept while the translation changes: entry
-/// written, cache wiped, users taken away, fence. memory-model.md section 4.
+/// ATS. Switched on: entries published, entry written with EATS, ops.ats(true), TLB flushed if the tag was in use, device cache
+/// wiped. Switched off: entry written with EATS = 0 or blocked (translated requests abort from here), cache wiped, users
+/// taken away, fence behind the readers that may have seen them, ops.ats(false). Kept while the translation changes: as
+/// on and off without the switch. memory-model.md section 4.
 ///
 /// Faults of write_entry. If a translation cannot be installed, the entry is made to block and all is undone. If blocking
 /// fails as well, the SMMU may still use the tag: the entries stay in the array (pinned: invalidations keep covering
@@ -111,11 +111,12 @@ class domain {
     const holder hold{mutex_};
     if (a.owner_ != nullptr) return errc::already_present;
     entries_t right;
-    if (const status s = enter(m, right, nullptr); !s.ok()) return s;
+    bool shared = false;
+    if (const status s = enter(m, right, nullptr, shared); !s.ok()) return s;
     status s = ops.write_entry(install_of(right.tag_spec(), m.pasid, m.ats));
     const bool switched = s.ok() && m.ats;
     if (switched) s = ops.ats(true);
-    if (switched && s.ok()) s = wipe_of(right, d);
+    if (switched && s.ok()) s = start_caches(right, shared, d);
     if (s.ok()) {
       link(a, m, right);
       return s;
@@ -341,10 +342,11 @@ class domain {
     return {};
   }
   /// Checks, finds or acquires the tag, and publishes an array that has the master's entries: from S3 on an STE may use them.
-  [[nodiscard]] status enter(const master_t& m, entries_t& right, const attachment_t* self) noexcept {
+  /// `shared`: the tag was in use before.
+  [[nodiscard]] status enter(const master_t& m, entries_t& right, const attachment_t* self, bool& shared) noexcept {
     if (const status s = admit(m, self); !s.ok()) return s;
     const entry_t* const present = find(m.port.instance());
-    if (present != nullptr) {
+    if (shared = present != nullptr; shared) {
       if (present->spec.port != &m.port) return errc::invalid_argument;
       const status s = make_entries(options_, m, tag_of(present->spec), right);
       return s.ok() ? insert(right) : s;
@@ -399,7 +401,7 @@ class domain {
       pin(right);
       return stopped;
     }
-    status s = wipe_of(right, d);
+    status s = wipe(right, d);
     const bool stays = !s.ok() && raw(pasid) != 0;
     const left l = leave(right, stays, d);
     s.merge(l.fenced);
@@ -428,11 +430,12 @@ class domain {
   [[nodiscard]] status move(attachment_t& a, domain& to, const master_t& m, Ops&& ops, deadline d) noexcept {
     const bool was = a.ats_, will = m.ats;
     entries_t right, old;
-    if (const status s = to.enter(m, right, &to == this ? &a : nullptr); !s.ok()) return s;
+    bool shared = false;
+    if (const status s = to.enter(m, right, &to == this ? &a : nullptr, shared); !s.ok()) return s;
     status s = ops.write_entry(install_of(right.tag_spec(), m.pasid, will));
     const bool switched = s.ok() && will && !was;
     if (switched) s = ops.ats(true);
-    if (s.ok() && will) s = wipe_of(right, d);  // what it cached belongs to the old translation, or to an earlier life
+    if (s.ok() && will) s = start_caches(right, shared, d);
     if (s.ok()) {
       unlink(a, old);
       to.link(a, m, right);
@@ -443,7 +446,7 @@ class domain {
       return s;
     }
     status restored = ops.write_entry(install_of(a.entries_.tag_spec(), m.pasid, was));
-    if (restored.ok() && was) restored = wipe_of(a.entries_, d);  // it may have cached the new translation
+    if (restored.ok() && was) restored = wipe(a.entries_, d);  // it may have cached the new translation
     if (restored.ok() && !was) {
       s.merge(to.depart(right, m.pasid, restored, switched, ops, d));
       return s;
@@ -459,16 +462,13 @@ class domain {
       to.pin(right);
       return s;
     }
-    const bool stays = !wipe_of(was ? old : right, d).ok() && raw(m.pasid) != 0;
+    const bool stays = !wipe(was ? old : right, d).ok() && raw(m.pasid) != 0;
     const left there = to.leave(right, stays, d);
     const left here = leave(old, stays, d);
     if ((was || switched) && !stays && there.fenced.ok() && here.fenced.ok()) s.merge(ops.ats(false));
     return s;
   }
 
-  [[nodiscard]] static status wipe_of(entries_t& right, deadline d) noexcept {
-    return wipe<Env, Port>(std::span<const entry_t>{right.devices()}, d);
-  }
   void link(attachment_t& a, const master_t& m, entries_t& right) noexcept {
     a.owner_ = this;
     a.streams_ = m.streams;
