@@ -213,6 +213,7 @@ TYPED_TEST(faults, cerror_abt_is_repeated_and_nobody_is_told_unless_it_stays) {
     m.regs.before = [] { ++test_env::clock; };  // a device that is busy failing lets time pass too
     EXPECT_TOLD(m.unmap_both([&] { m.hw().fail_fetch(model::fetch_fault::aborted, 0, ~std::uint64_t{0}); }, 200), timed_out, timed_out);
     EXPECT_EQ(m.attach(), status{errc::timed_out});
+    EXPECT_EQ(m.detach(*m.second), status{errc::timed_out});
     EXPECT_EQ(m.smmu.service_gerror().queue, status{errc::fetch_aborted});
     m.hw().fail_fetch(model::fetch_fault::none, 0, 0);
     static_cast<void>(m.smmu.service_gerror());
@@ -245,6 +246,7 @@ TYPED_TEST(faults, a_stuck_cons_times_out_where_nothing_else_tells) {
     m.hw().freeze_cons(true);
     EXPECT_TOLD(m.unmap_both([] {}, 300), timed_out, timed_out);
     EXPECT_EQ(m.attach(), status{errc::timed_out});
+    EXPECT_EQ(m.detach(*m.second), status{errc::timed_out});
     std::vector<ticket> sent;
     const command c = m.flush();
     status s;
@@ -279,6 +281,8 @@ TYPED_TEST(faults, a_slow_sync_times_out_and_can_be_waited_for_again) {
     EXPECT_EQ(m.smmu.wait(*t, in_turns(100)), status{errc::timed_out});
     EXPECT_EQ(m.smmu.wait(*t, in_turns(30'000)), ok);
     EXPECT_EQ(m.detach(*m.third), status{errc::timed_out}) << "the limit for configuration commands is below it";
+    EXPECT_FALSE(m.third->attachment.attached());
+    EXPECT_EQ(m.attach(), status{errc::timed_out});
     EXPECT_FALSE(m.third->attachment.attached());
     m.hw().slow_syncs(nanoseconds{0});
     EXPECT_EQ(m.smmu.issue(m.flush()), ok);
@@ -454,10 +458,20 @@ TYPED_TEST(faults, a_device_without_power_fails_unmaps_until_it_is_detached) {
 }
 TYPED_TEST(faults, an_atc_timeout_in_the_sync_of_another_loses_nothing) {
   for (const bool msi : {true, false}) {
+    {
+      scene<TypeParam> m{msi};
+      EXPECT_TOLD(m.unmap_both([&] { m.hw().fail_syncs(1); }), atc_timed_out, ok);
+      m.again();
+      m.hw().fail_syncs(1);
+      EXPECT_EQ(m.attach(), status{errc::atc_timed_out});
+      EXPECT_FALSE(m.third->attachment.attached());
+      EXPECT_EQ(m.attach(), ok);
+    }
     scene<TypeParam> m{msi};
-    EXPECT_TOLD(m.unmap_both([&] { m.hw().fail_syncs(1); }), atc_timed_out, ok);
-    m.again();
-    EXPECT_EQ(m.smmu.issue(m.flush()), ok);
+    m.hw().fail_syncs(1);
+    EXPECT_EQ(m.detach(*m.first), status{errc::atc_timed_out});
+    EXPECT_EQ(m.unmap_now(), ok) << "still invalidated for";
+    m.broken = true;
   }
 }
 
