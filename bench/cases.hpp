@@ -24,13 +24,25 @@ inline constexpr sharing all_sharings[] = {sharing::private_domains, sharing::sh
 }
 [[nodiscard]] constexpr const char* name(sharing s) { return s == sharing::shared_domain ? "shared" : "private"; }
 
-/// What the threads unmap: one entry per unmap of a pass, and how their memory is laid out.
+/// What translates: the table format, and what hangs on it.
+enum class format_kind { stage1_4k, stage1_16k, stage1_64k, stage2_4k };
+struct hardware {
+  format_kind format{format_kind::stage1_4k};
+  bool ats{};      ///< the devices cache translations: every unmap has an ATC phase
+  bool nesting{};  ///< stage 2 only: the domain is the parent of guests' tables
+};
+
+/// What the threads unmap: one entry per unmap of a pass (in pages of the format's granule), and how their memory
+/// is laid out.
 struct workload {
   std::string name;
   std::shared_ptr<const std::vector<trace_unmap>> unmaps;
   std::uint64_t largest{};  ///< pages of the largest unmap
   bool huge_pages{};        ///< memory is laid out so that blocks can be used (else 4 KiB pages only)
-  bool recorded{};          ///< the unmaps carry what the recorded driver issued
+  hardware on{};
+  bool recorded{};  ///< the unmaps carry what the recorded driver issued
+
+  [[nodiscard]] bool plain() const { return on.format == format_kind::stage1_4k && !on.ats; }
 };
 
 /// One row of the table.

@@ -63,6 +63,24 @@ sb::workload synthetic(std::uint64_t pages, unsigned count) {
   return w;
 }
 
+/// 16 pages on everything else that the library drives: other granules, stage 2, ATS, a nesting parent.
+std::vector<sb::workload> other_hardware(unsigned count) {
+  using sb::format_kind;
+  const std::pair<const char*, sb::hardware> kinds[] = {
+      {"16K", {format_kind::stage1_16k, false, false}},   {"64K", {format_kind::stage1_64k, false, false}},
+      {"ATS", {format_kind::stage1_4k, true, false}},     {"stage2", {format_kind::stage2_4k, false, false}},
+      {"nesting", {format_kind::stage2_4k, false, true}}, {"nesting_ATS", {format_kind::stage2_4k, true, true}},
+  };
+  std::vector<sb::workload> all;
+  for (const auto& [name, on] : kinds) {
+    sb::workload w = synthetic(16, count);
+    w.name = absl::StrCat("pages:16_", name);
+    w.on = on;
+    all.push_back(std::move(w));
+  }
+  return all;
+}
+
 int usage_error(const std::string& text) {
   std::fprintf(stderr, "shootdown_bench: %s\n", text.c_str());
   return 2;
@@ -95,12 +113,15 @@ int main(int argc, char** argv) {
   std::vector<sb::workload> workloads{recorded(*std::move(unmaps)), synthetic(1, quick ? 2000 : 8000), synthetic(16, quick ? 2000 : 8000),
                                       synthetic(512, quick ? 200 : 600), synthetic(262144, quick ? 1 : 2)};
 
+  for (sb::workload& w : other_hardware(quick ? 1000 : 3000)) workloads.push_back(std::move(w));
+
   std::vector<sb::bench_case> cases;
   for (const sb::workload& w : workloads)
     for (const sb::policy_kind p : sb::all_policies)
       for (const sb::strategy_kind s : sb::all_strategies)
         for (const sb::sharing d : sb::all_sharings) {
           sb::bench_case c{w, s, p, d, threads};
+          if (!w.plain() && (p != sb::policy_kind::exact || s != sb::strategy_kind::owner_cas)) continue;
           if (std::regex_search(c.label(), filter)) cases.push_back(std::move(c));
         }
   const std::size_t rcu_cases = sb::register_rcu_flavours(absl::GetFlag(FLAGS_filter), quick);

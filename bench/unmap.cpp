@@ -23,8 +23,16 @@ constexpr std::uint64_t page_bytes = 4096;
 constexpr std::uint64_t block_pages = 512;
 
 /// The library's atomics count their read-modify-writes; the model's own lock and registers do not (they stand for hardware).
-template <class Strategy>
-using lab_type = host::lab<host::counted_env, Strategy, host::env>;
+template <class Strategy, class Format>
+using lab_type = host::lab<host::counted_env, Strategy, host::env, Format>;
+
+/// The default SMMU, with stage 2 and ATS where the case wants them.
+emu::id_registers registers_for(const hardware& on) {
+  emu::id_registers id = emu::id_registers::model_default();
+  if (on.format == format_kind::stage2_4k) id.idr0 |= static_cast<std::uint32_t>(reg::idr0::s2p::put(true));
+  if (on.ats) id.idr0 |= static_cast<std::uint32_t>(reg::idr0::ats::put(true));
+  return id;
+}
 
 cover_policy library_policy(policy_kind p) {
   switch (p) {
@@ -67,9 +75,12 @@ struct worker {
 };
 
 /// The machine of one repetition.
-template <class Strategy>
+template <class Strategy, class Format>
 struct world {
-  explicit world(const bench_case& c) : lab{options(c)} {
+  using lab_t = lab_type<Strategy, Format>;
+  static constexpr std::uint64_t frames_per_page = lab_t::page_size / page_bytes;
+
+  explicit world(const bench_case& c) : lab{options(c)}, ats{c.work.on.ats} {
     const std::uint64_t each = frames_each(c);
     for (unsigned t = 0; t != c.threads; ++t) {
       worker w;
@@ -84,16 +95,20 @@ struct world {
 
   /// Room for the largest unmap twice over (alignment included), and at least 1024 frames that are soon reused.
   static std::uint64_t frames_each(const bench_case& c) {
-    const std::uint64_t need = 2 * c.work.largest + 2 * block_pages;
+    const std::uint64_t need = (2 * c.work.largest + 2 * block_pages) * frames_per_page;
     return std::max<std::uint64_t>(1024, need) / block_pages * block_pages;
   }
-  static host::lab_options options(const bench_case& c) {
-    host::lab_options o;
+  static typename lab_t::options_type options(const bench_case& c) {
+    typename lab_t::options_type o;
+    o.ats = c.work.on.ats;
+    o.nesting_parent = c.work.on.nesting;
+    o.machine.smmu.id = registers_for(c.work.on);
+    o.table.input_bits = 48;
     o.spaces = c.domains == sharing::shared_domain ? 1 : c.threads;
     o.policy = library_policy(c.policy);
-    o.table.blocks_2m = o.table.blocks_1g = c.work.huge_pages;
+    if constexpr (requires { o.table.blocks_2m; }) o.table.blocks_2m = o.table.blocks_1g = c.work.huge_pages;
     o.table_pages = c.threads * (c.work.largest / block_pages + 64);
-    o.machine.memory_bytes = o.table_pages * page_bytes + (std::size_t{2} << 20);
+    o.machine.memory_bytes = o.table_pages * lab_t::page_size + 16 * lab_t::page_size + (std::size_t{2} << 20);
     o.machine.data_frames = static_cast<std::size_t>(c.threads * frames_each(c));
     o.machine.backend.posted_writes = true;  // a doorbell starts work that a wait then has to see the end of
     return o;
@@ -103,25 +118,28 @@ struct world {
   std::string start() {
     if (const status s = lab.open(); !s.ok()) return std::string("lab: ") + name(s.code());
     for (unsigned i = 0; i != lab.spaces(); ++i) {
-      agents.push_back(&lab.machine().smmu().add_agent(lab.at(i).sid(), {.seed = i + 1u, .accesses = 1}));
+      agents.push_back(&lab.machine().smmu().add_agent(lab.at(i).sid(), {.seed = i + 1u, .accesses = 1, .ats_percent = ats ? 50u : 0u}));
     }
     before = lab.machine().smmu().counters();
     return {};
   }
 
-  lab_type<Strategy> lab;
+  lab_t lab;
+  bool ats{};
   std::vector<model::agent<host::counted_env>*> agents;
   std::vector<worker> workers;
   model::smmu_counters before{};
 };
 
 /// Map, DMA, unmap, reuse: one iteration of one thread. Empty if all is well.
-template <class Strategy>
-const char* cycle(world<Strategy>& w, worker& me, const trace_unmap& u, bool huge) {
+template <class Strategy, class Format>
+const char* cycle(world<Strategy, Format>& w, worker& me, const trace_unmap& u, bool huge) {
   using env = host::counted_env;
   const unsigned home = w.lab.spaces() == 1 ? 0 : me.index;
   auto& space = w.lab.at(home);
-  const host::mapping m{iova{u.iova + me.slice}, w.lab.frame(me.take_frames(u.iova, u.pages, huge)), u.pages * page_bytes};
+  constexpr std::uint64_t scale = world<Strategy, Format>::frames_per_page;  // a workload counts pages of its own granule
+  const std::uint64_t frames = u.pages * scale;
+  const host::mapping m{iova{u.iova * scale + me.slice}, w.lab.frame(me.take_frames(u.iova, frames, huge)), frames * page_bytes};
 
   const host::tally idle = host::thread_stats::mine();
   if (!space.map(m).ok()) return "map failed";
@@ -133,7 +151,7 @@ const char* cycle(world<Strategy>& w, worker& me, const trace_unmap& u, bool hug
 
   const instant begin = env::now();
   if (me.unmaps == 0) me.begin = begin;
-  typename lab_type<Strategy>::gather_type g;
+  typename world<Strategy, Format>::lab_t::gather_type g;
   if (!space.remove(m, g).ok()) return "unmap failed";
   const host::tally cleared = host::thread_stats::mine();
   if (!space.domain().invalidate(g, deadline::in(begin, nanoseconds{30'000'000'000})).ok()) return "invalidation failed";
@@ -145,7 +163,7 @@ const char* cycle(world<Strategy>& w, worker& me, const trace_unmap& u, bool hug
   me.latency.push_back(static_cast<std::uint32_t>(std::min<std::uint64_t>(since_epoch(end) - since_epoch(begin), UINT32_MAX)));
   me.cost += done - cleared;
   if (u.pages >= large_unmap_pages) me.large_cost += done - cleared;
-  me.requested_pages += u.pages;
+  me.requested_pages += frames;
   ++me.unmaps;
   me.end = end;
   return nullptr;
@@ -183,8 +201,8 @@ void publish_pass(const workload& work, benchmark::State& state) {
 }
 
 /// Adds the threads up and publishes the counters. Empty if the device agrees with what the library says it sent.
-template <class Strategy>
-std::string publish(world<Strategy>& w, benchmark::State& state) {
+template <class Strategy, class Format>
+std::string publish(world<Strategy, Format>& w, benchmark::State& state) {
   host::tally cost, large, mapping;
   std::vector<std::uint32_t> latency;
   double unmaps = 0, requested = 0;
@@ -239,14 +257,14 @@ std::string publish(world<Strategy>& w, benchmark::State& state) {
 
 /// Google Benchmark runs this on every thread. Thread 0 builds the machine before the start barrier of the loop, and takes it
 /// down behind the barrier at its end.
-template <class Strategy>
-void run(benchmark::State& state, const bench_case& c, progress_meter& meter, std::unique_ptr<world<Strategy>>& shared) {
+template <class Strategy, class Format>
+void run(benchmark::State& state, const bench_case& c, progress_meter& meter, std::unique_ptr<world<Strategy, Format>>& shared) {
   const host::thread_scope registered;
   const auto me = static_cast<std::size_t>(state.thread_index());
   std::string error;
   if (me == 0) {
     meter.step(c.label());
-    shared = std::make_unique<world<Strategy>>(c);
+    shared = std::make_unique<world<Strategy, Format>>(c);
     error = shared->start();
   }
   std::size_t next = 0;
@@ -264,10 +282,10 @@ void run(benchmark::State& state, const bench_case& c, progress_meter& meter, st
   if (!error.empty()) state.SkipWithError(error.c_str());
 }
 
-template <class Strategy>
+template <class Strategy, class Format = table::stage1_k4>
 void register_with(const bench_case& c, progress_meter& meter) {
-  auto shared = std::make_shared<std::unique_ptr<world<Strategy>>>();
-  benchmark::RegisterBenchmark(c.label().c_str(), [c, &meter, shared](benchmark::State& state) { run<Strategy>(state, c, meter, *shared); })
+  auto shared = std::make_shared<std::unique_ptr<world<Strategy, Format>>>();
+  benchmark::RegisterBenchmark(c.label().c_str(), [c, &meter, shared](benchmark::State& state) { run<Strategy, Format>(state, c, meter, *shared); })
       ->Iterations(static_cast<benchmark::IterationCount>(c.work.unmaps->size()))
       ->Threads(static_cast<int>(c.threads))
       ->UseRealTime()
@@ -292,6 +310,13 @@ void progress_meter::finish() {
 }
 
 void register_unmap(const bench_case& c, progress_meter& meter) {
+  // The other formats run on the baseline strategy only: what they add is commands, not contention.
+  switch (c.work.on.format) {
+    case format_kind::stage1_4k: break;
+    case format_kind::stage1_16k: return register_with<queue::owner_cas, table::stage1_k16>(c, meter);
+    case format_kind::stage1_64k: return register_with<queue::owner_cas, table::stage1_k64>(c, meter);
+    case format_kind::stage2_4k: return register_with<queue::owner_cas, table::stage2_k4>(c, meter);
+  }
   switch (c.strategy) {
     case strategy_kind::locked: return register_with<queue::locked>(c, meter);
     case strategy_kind::owner_cas: return register_with<queue::owner_cas>(c, meter);
