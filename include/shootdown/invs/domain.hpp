@@ -53,7 +53,7 @@ SHOOTDOWN_BEGIN
 /// ATS. Switched on: entries published, entry written with EATS, ops.ats(true), TLB flushed if the tag was in use, device cache
 /// wiped. Switched off: entry written with EATS = 0 or blocked (translated requests abort from here), cache wiped, users
 /// taken away, fence behind the readers that may have seen them, ops.ats(false). Kept while the translation changes: as
-/// on and off without the switch. memory-model.md section 4.
+/// on and off without the switch. memory-model.md section 5.
 ///
 /// Faults of write_entry. If a translation cannot be installed, the entry is made to block and all is undone. If blocking
 /// fails as well, the SMMU may still use the tag: the entries stay in the array (pinned: invalidations keep covering
