@@ -481,6 +481,19 @@ TEST_P(domain_ats, a_failure_at_any_step_leaves_nothing_half_done) {
   }
   EXPECT_GT(explored, 50u);
 }
+TEST_P(domain_ats, control_operations_abandon_the_tickets_that_time_out) {
+  device x{p, {7}}, y{p, {8}};
+  ASSERT_TRUE(attach(x, true).ok());
+  p.control().never_complete = true;
+  EXPECT_EQ(attach(y, true).code(), errc::timed_out);
+  EXPECT_EQ(p.abandoned(), 2u) << "the flush that lets it cache, and the wipe when that is undone";
+  EXPECT_EQ(detach(x).code(), errc::timed_out);
+  EXPECT_EQ(p.abandoned(), 4u) << "the wipe and the flush of the tag";
+  EXPECT_EQ(p.tags().used(), 0u);
+  EXPECT_TRUE(p.tags().retired(tag{kind_.stage == translation_stage::one ? tag_kind::asid : tag_kind::vmid, 1}));
+  p.control() = {};
+  p.settle_all();
+}
 TEST_P(domain_ats, without_memory_nothing_happens) {
   device x{p, {7, 8, 9}};
   for (unsigned n = 1; n != 3; ++n) {

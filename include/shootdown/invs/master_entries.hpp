@@ -112,6 +112,16 @@ class wipe_list {
   std::uint32_t count_;
 };
 
+/// Submits a list and waits for it. The list may go away afterwards: nobody asks again after a timeout.
+template <command_port Port, command_list List>
+[[nodiscard]] status carry_out(Port& port, const List& list, deadline d) noexcept {
+  result<ticket> t = port.submit(list, d);
+  if (!t.ok()) return t.state();
+  const status s = port.wait(*t, d);
+  if (s.code() == errc::timed_out) port.abandon(*t);
+  return s;
+}
+
 /// Empties these device caches (all of one instance) and waits for it, in lists that the port takes; each ends in its own SYNC.
 /// The first failure ends it. Context: as the port's submit and wait. commands.md 5, 6.
 template <environment Env, command_port Port>
@@ -120,9 +130,7 @@ template <environment Env, command_port Port>
     Port& port = *devices[0].spec.port;
     const std::size_t n = std::min<std::size_t>(devices.size(), std::max(port.max_list(), 2u) - 1);
     const wipe_list<Env, Port> list{devices.data(), static_cast<std::uint32_t>(n)};
-    result<ticket> t = port.submit(list, d);
-    if (!t.ok()) return t.state();
-    if (const status s = port.wait(*t, d); !s.ok()) return s;
+    if (const status s = carry_out(port, list, d); !s.ok()) return s;
     devices = devices.subspan(n);
   }
   return {};
@@ -134,8 +142,7 @@ template <command_port Port>
 [[nodiscard]] status flush_tag(const entry_spec<Port>& s, deadline d) noexcept {
   const command all{s.whole_word(), 0};
   const array_list list{&all, 1};
-  result<ticket> t = s.port->submit(list, d);
-  return t.ok() ? s.port->wait(*t, d) : t.state();
+  return carry_out(*s.port, list, d);
 }
 
 template <environment Env, command_port Port>
