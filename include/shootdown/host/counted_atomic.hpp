@@ -23,20 +23,40 @@ class counted_atomic {
   constexpr counted_atomic() noexcept = default;
   constexpr explicit counted_atomic(T v) noexcept : v_{v} {}
 
-  [[nodiscard]] T load(std::memory_order o) const noexcept { return v_.load(o); }                          // S1 the caller's order
-  void store(T v, std::memory_order o) noexcept { v_.store(v, o); }                                        // S2 the caller's order
-  T exchange(T v, std::memory_order o) noexcept { return rmw(), v_.exchange(v, o); }                       // S3 the caller's order
+  [[nodiscard]] T load(std::memory_order o) const noexcept { return v_.load(o); }     // S1 the caller's order
+  void store(T v, std::memory_order o) noexcept { v_.store(v, o); }                   // S2 the caller's order
+  T exchange(T v, std::memory_order o) noexcept { return rmw(), v_.exchange(v, o); }  // S3 the caller's order
   bool compare_exchange_weak(T& expected, T v, std::memory_order ok, std::memory_order failed) noexcept {
-    return cas(v_.compare_exchange_weak(expected, v, ok, failed));                                         // S4 the caller's orders
+    return cas(v_.compare_exchange_weak(expected, v, ok, failed));  // S4 the caller's orders
   }
   bool compare_exchange_strong(T& expected, T v, std::memory_order ok, std::memory_order failed) noexcept {
-    return cas(v_.compare_exchange_strong(expected, v, ok, failed));                                       // S5 the caller's orders
+    return cas(v_.compare_exchange_strong(expected, v, ok, failed));  // S5 the caller's orders
   }
-  T fetch_add(T v, std::memory_order o) noexcept requires std::integral<T> { return rmw(), v_.fetch_add(v, o); }  // S6 the caller's order
-  T fetch_sub(T v, std::memory_order o) noexcept requires std::integral<T> { return rmw(), v_.fetch_sub(v, o); }  // S7 the caller's order
-  T fetch_and(T v, std::memory_order o) noexcept requires std::integral<T> { return rmw(), v_.fetch_and(v, o); }  // S8 the caller's order
-  T fetch_or(T v, std::memory_order o) noexcept requires std::integral<T> { return rmw(), v_.fetch_or(v, o); }    // S9 the caller's order
-  T fetch_xor(T v, std::memory_order o) noexcept requires std::integral<T> { return rmw(), v_.fetch_xor(v, o); }  // S10 the caller's order
+  T fetch_add(T v, std::memory_order o) noexcept
+    requires std::integral<T>
+  {
+    return rmw(), v_.fetch_add(v, o);
+  }  // S6 the caller's order
+  T fetch_sub(T v, std::memory_order o) noexcept
+    requires std::integral<T>
+  {
+    return rmw(), v_.fetch_sub(v, o);
+  }  // S7 the caller's order
+  T fetch_and(T v, std::memory_order o) noexcept
+    requires std::integral<T>
+  {
+    return rmw(), v_.fetch_and(v, o);
+  }  // S8 the caller's order
+  T fetch_or(T v, std::memory_order o) noexcept
+    requires std::integral<T>
+  {
+    return rmw(), v_.fetch_or(v, o);
+  }  // S9 the caller's order
+  T fetch_xor(T v, std::memory_order o) noexcept
+    requires std::integral<T>
+  {
+    return rmw(), v_.fetch_xor(v, o);
+  }  // S10 the caller's order
 
  private:
   static void rmw() noexcept { thread_stats::add(counter::shared_rmw); }

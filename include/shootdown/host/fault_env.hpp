@@ -25,7 +25,7 @@ struct fault_env : Base {
   static void allow_all() noexcept { fail_after(unlimited); }
   static void reset() noexcept {
     allow_all();
-    failures_.store(0, std::memory_order_relaxed);           // S5 relaxed: as above
+    failures_.store(0, std::memory_order_relaxed);          // S5 relaxed: as above
     first_text_.store(nullptr, std::memory_order_relaxed);  // S5 relaxed: as above
   }
   /// Allocations not yet given back: 0 at the end of a test that leaks nothing.
