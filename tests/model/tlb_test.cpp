@@ -273,6 +273,92 @@ TEST_F(adversary_tlb, random_commands_remove_exactly_what_a_brute_force_scan_say
   }
 }
 
+// The same for entries of both stages, three VMIDs, runs of contiguous leaves and pieces of fractured blocks.
+struct staged_entry {
+  std::uint64_t id;
+  entry_tag tag;
+  granule g;
+  unsigned level;
+  std::uint64_t first;  // of its extent
+  std::uint64_t last;
+};
+
+TEST_F(adversary_tlb, random_commands_of_both_stages_remove_exactly_what_a_brute_force_scan_says) {
+  facts.stage2 = true;
+  prng chance{77};
+  std::vector<staged_entry> truth;
+  const auto granules = [&] { return granule{static_cast<std::uint8_t>(1 + chance.below(3))}; };
+  const auto tag16 = [&](unsigned n) { return static_cast<std::uint16_t>(1 + chance.below(n)); };
+  std::size_t taken = 0;
+  for (unsigned turn = 0; turn != 6000; ++turn) {
+    if (chance.below(4) != 0) {
+      tlb_entry e{};
+      e.g = granules();
+      e.level = static_cast<std::uint8_t>(2 + chance.below(2));
+      e.run = chance.below(4) == 0;
+      const unsigned extent = e.shape().extent_shift();
+      if (chance.below(3) == 0) e.part = static_cast<std::uint8_t>(12 + chance.below(extent - 12));
+      const bool second = chance.below(3) == 0;
+      const entry_tag tag{second ? regime::stage2 : regime::el1, tag16(3), second ? std::uint16_t{0} : tag16(2),
+                          !second && chance.below(8) == 0};
+      const std::uint64_t x = chance.below(1u << 28);
+      e.id = entry_id{next};
+      if (t.insert(tag, x, e)) {
+        const std::uint64_t first = x >> extent << extent;
+        truth.push_back({next, tag, e.g, e.level, first, first + ((std::uint64_t{1} << extent) - 1)});
+        ++next;
+      }
+      ASSERT_NE(t.find(tag, e.g, x), nullptr);
+      continue;
+    }
+    const granule g = granules();
+    const unsigned ttl = chance.below(2) == 0 ? 0 : 2 + static_cast<unsigned>(chance.below(2));
+    const bool point = chance.below(3) == 0;
+    const unsigned align = point ? 12 : level_shift(g, ttl == 0 ? 3 : ttl);
+    const std::uint64_t at = chance.below(1u << 28) >> align << align;
+    const unsigned num = static_cast<unsigned>(chance.below(32));
+    const unsigned scale = static_cast<unsigned>(chance.below(8));
+    const auto op = point ? result<tlbi_operand>{tlbi_operand::address(at, true)} : tlbi_operand::range(g, at, num, scale, ttl, true);
+    if (!op.ok()) continue;
+    const std::uint64_t span = (std::uint64_t{num} + 1) << scale << granule_shift(g);
+    const std::uint64_t last = point ? at : at + span - 1;
+    const std::uint16_t as = tag16(2);
+    const std::uint16_t vm = tag16(3);
+    const unsigned which = static_cast<unsigned>(chance.below(20));
+    const auto by_address = [&](const staged_entry& e) {
+      return e.tag.vm == vm && (point || (e.g == g && (ttl == 0 || e.level == ttl))) && e.first <= last && at <= e.last;
+    };
+    command c{};
+    std::set<std::uint64_t> expected;
+    const auto expect = [&](command k, auto&& named) {
+      c = k;
+      for (const staged_entry& e : truth)
+        if (named(e)) expected.insert(e.id);
+    };
+    const auto first_stage = [](const staged_entry& e) { return e.tag.where == regime::el1; };
+    if (which < 7) {
+      expect(cmd::tlbi_nh_va{asid{as}, vmid{vm}, *op}.encode(),
+             [&](const staged_entry& e) { return first_stage(e) && by_address(e) && (e.tag.global || e.tag.as == as); });
+    } else if (which < 10) {
+      expect(cmd::tlbi_nh_vaa{vmid{vm}, *op}.encode(), [&](const staged_entry& e) { return first_stage(e) && by_address(e); });
+    } else if (which < 17) {
+      expect(cmd::tlbi_s2_ipa{vmid{vm}, *op}.encode(), [&](const staged_entry& e) { return !first_stage(e) && by_address(e); });
+    } else if (which == 17) {
+      expect(cmd::tlbi_nh_asid{asid{as}, vmid{vm}}.encode(),
+             [&](const staged_entry& e) { return first_stage(e) && e.tag.vm == vm && !e.tag.global && e.tag.as == as; });
+    } else if (which == 18) {
+      expect(cmd::tlbi_nh_all{vmid{vm}}.encode(), [&](const staged_entry& e) { return first_stage(e) && e.tag.vm == vm; });
+    } else {
+      expect(cmd::tlbi_s12_vmall{vmid{vm}}.encode(), [&](const staged_entry& e) { return e.tag.vm == vm; });
+    }
+    ASSERT_EQ(send(c), expected) << "turn " << turn << " kind " << which;
+    taken += expected.size();
+    std::erase_if(truth, [&](const staged_entry& e) { return expected.count(e.id) != 0; });
+    ASSERT_EQ(t.size(), truth.size());
+  }
+  EXPECT_GT(taken, 1000u);
+}
+
 TEST_F(adversary_tlb, breathing_takes_no_more_memory_after_the_first_breath) {
   for (unsigned i = 0; i != 4096; ++i) add(tagged(1), i * 0x1000u);
   send(cmd::tlbi_nh_asid{asid{1}, vmid{0}}.encode());
