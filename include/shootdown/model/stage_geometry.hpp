@@ -46,6 +46,12 @@ struct stage_geometry {
   }
 };
 
+namespace detail {
+inline constexpr granule tg0[4]{granule::k4, granule::k64, granule::k16, granule{0}};
+inline constexpr granule tg1[4]{granule{0}, granule::k16, granule::k4, granule::k64};
+inline constexpr std::uint8_t widths[8]{32, 36, 40, 42, 44, 48, 52, 56};
+}  // namespace detail
+
 /// TTB0 or TTB1 of a CD. IHI 0070 5.4.
 struct stage1_half {
   stage_geometry map{};
@@ -53,26 +59,21 @@ struct stage1_half {
   bool legal{};     ///< otherwise the CD is ILLEGAL
 };
 [[nodiscard]] constexpr stage1_half decode_half(const walk_setup& s, const std::array<std::uint64_t, 8>& w, bool upper) noexcept {
-  constexpr granule tg0[4]{granule::k4, granule::k64, granule::k16, granule{0}};
-  constexpr granule tg1[4]{granule{0}, granule::k16, granule::k4, granule::k64};
-  constexpr unsigned widths[8]{32, 36, 40, 42, 44, 48, 52, 56};
   stage1_half h{};
   stage_geometry& m = h.map;
-  m.g = upper ? tg1[w[0] >> 22 & 3] : tg0[w[0] >> 6 & 3];
+  if ((w[0] >> (upper ? 30 : 14) & 1) != 0) return {m, true, true};
+  m.g = upper ? detail::tg1[w[0] >> 22 & 3] : detail::tg0[w[0] >> 6 & 3];
   m.input_bits = 64u - static_cast<unsigned>(w[0] >> (upper ? 16 : 0) & 0x3f);
   m.table = w[upper ? 2 : 1] & low_bits(52) & ~std::uint64_t{15};
-  const unsigned ips = widths[w[0] >> 32 & 7];
+  const unsigned ips = detail::widths[w[0] >> 32 & 7];
   m.output_bits = ips < s.output_bits ? ips : s.output_bits;
   m.big_endian = (w[0] >> 15 & 1) != 0;
   m.flag_ignored = (w[0] >> 35 & 1) != 0;
-  h.disabled = (w[0] >> (upper ? 30 : 14) & 1) != 0;
-  if (h.disabled) {
-    h.legal = true;
-    return h;
-  }
   h.legal =
       raw(m.g) != 0 && (s.granules >> raw(m.g) & 1u) != 0 && m.input_bits >= 25 && m.input_bits <= 48 && (m.table >> m.output_bits) == 0;
-  if (h.legal) m.top = 4 - (m.input_bits - 4) / (granule_shift(m.g) - 3);
+  // By constants: this is on the way of every translation, and a division by a variable would be its dearest instruction.
+  const unsigned bits = m.input_bits - 4;
+  if (h.legal) m.top = 4 - (m.g == granule::k4 ? bits / 9 : m.g == granule::k16 ? bits / 11 : bits / 13);
   return h;
 }
 
@@ -86,14 +87,12 @@ struct stage2_config {
 };
 /// What is not implemented here is illegal: AArch32 tables, 52-bit addresses, hardware update of flags, stalling.
 [[nodiscard]] constexpr stage2_config decode_stage2(const walk_setup& s, const std::array<std::uint64_t, 8>& w) noexcept {
-  constexpr granule tg[4]{granule::k4, granule::k64, granule::k16, granule{0}};
-  constexpr unsigned widths[8]{32, 36, 40, 42, 44, 48, 52, 56};
   stage2_config c{};
   stage_geometry& m = c.map;
   const std::uint64_t w2 = w[2];
-  m.g = tg[w2 >> 46 & 3];
+  m.g = detail::tg0[w2 >> 46 & 3];  // S2TG is encoded as TG0
   m.input_bits = 64u - static_cast<unsigned>(w2 >> 32 & 0x3f);
-  const unsigned ps = widths[w2 >> 48 & 7];
+  const unsigned ps = detail::widths[w2 >> 48 & 7];
   m.output_bits = ps < s.output_bits ? ps : s.output_bits;
   m.big_endian = (w2 >> 52 & 1) != 0;
   m.flag_ignored = (w2 >> 53 & 1) != 0;

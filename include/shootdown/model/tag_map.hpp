@@ -112,14 +112,13 @@ class tag_map {
   void for_each(F&& f) const {
     for (const auto& [k, v] : map_) f(v);
   }
-  /// Items lie inside their extents, both are aligned to their sizes, and the counts and summaries are right.
+  /// Items are aligned to their sizes and no larger than their extents; the counts and summaries are right.
   [[nodiscard]] bool check_invariants() const {
     std::size_t count[slots]{};
     for (const auto& [k, v] : map_) {
       const item_shape s = shape_of(k.high);
-      const unsigned part = static_cast<unsigned>(k.part & 0xfff);
-      if (raw(s.g) == 0 || part < 12 || part > s.extent_shift() || aligned(k.low, s.extent_shift()) != k.low) return false;
-      if (aligned(k.part, 12) != aligned(k.part, part) || aligned(k.part, s.extent_shift()) != k.low) return false;
+      const unsigned part = static_cast<unsigned>(k.low & 0xfff);
+      if (raw(s.g) == 0 || part < 12 || part > s.extent_shift() || aligned(k.low, 12) != aligned(k.low, part)) return false;
       if ((parts_[slot(s)] >> part & 1u) == 0) return false;
       ++count[slot(s)];
     }
@@ -130,14 +129,12 @@ class tag_map {
 
  private:
   // high: regime [41:40], VMID [39:23] (17 bits: one past the last must fit), ASID [22:5] (18 bits: 0x10000 is "global"),
-  // granule [4:3], run [2], level [1:0]. low: base of the extent. part: base of the item, its log2 size in the low 12 bits.
+  // granule [4:3], run [2], level [1:0]. low: base of the item, its log2 size in the low 12 bits; the items of one extent are
+  // neighbours.
   struct key {
     std::uint64_t high;
     std::uint64_t low;
-    std::uint64_t part;
-    friend constexpr bool operator<(const key& a, const key& b) noexcept {
-      return a.high != b.high ? a.high < b.high : a.low != b.low ? a.low < b.low : a.part < b.part;
-    }
+    friend constexpr bool operator<(const key& a, const key& b) noexcept { return a.high != b.high ? a.high < b.high : a.low < b.low; }
   };
   using map_type = absl::btree_map<key, Value, std::less<key>, pool_allocator<std::pair<const key, Value>>>;
   using iterator = typename map_type::iterator;
@@ -154,13 +151,13 @@ class tag_map {
   }
   static constexpr std::uint64_t aligned(std::uint64_t x, unsigned shift) noexcept { return x & ~((std::uint64_t{1} << shift) - 1); }
   static constexpr key make(const entry_tag& t, const item_shape& s, std::uint64_t x) noexcept {
-    return {hi(t.where, t.vm, t.global ? global_as : t.as, slot(s)), aligned(x, s.extent_shift()),
-            aligned(x, s.part_shift()) | s.part_shift()};
+    const unsigned shift = s.part_shift();
+    return {hi(t.where, t.vm, t.global ? global_as : t.as, slot(s)), aligned(x, shift) | shift};
   }
 
   template <class F>
   std::size_t remove_run(std::uint64_t first, std::uint64_t end, F& removed) {
-    return erase(map_.lower_bound(key{first, 0, 0}), map_.lower_bound(key{end, 0, 0}), removed);
+    return erase(map_.lower_bound(key{first, 0}), map_.lower_bound(key{end, 0}), removed);
   }
   template <class F>
   std::size_t erase(iterator first, iterator last, F& removed) {
@@ -181,29 +178,30 @@ class tag_map {
   template <class F>
   std::size_t remove_addresses(const scope& s, std::uint8_t levels, F& removed) {
     std::size_t n = 0;
-    key at{hi(s.where, s.vm, s.any_asid ? 0 : s.as, 0), 0, 0};
+    key at{hi(s.where, s.vm, s.any_asid ? 0 : s.as, 0), 0};
     const std::uint64_t end = hi(s.where, s.vm + 1u, 0, 0);
     for (iterator it = map_.lower_bound(at); it != map_.end() && it->first.high < end; it = map_.lower_bound(at)) {
       const key k = it->first;
       const std::uint64_t as = k.high >> 5 & 0x3ffff;
       if (!s.any_asid && as != s.as && as != global_as) {
-        at = {hi(s.where, s.vm, global_as, 0), 0, 0};
+        at = {hi(s.where, s.vm, global_as, 0), 0};
         continue;
       }
       const item_shape shape = shape_of(k.high);
       if ((s.granules >> raw(shape.g) & 1u) == 0 || (levels >> shape.level & 1u) == 0) {
-        at = {k.high + 1, 0, 0};
+        at = {k.high + 1, 0};
         continue;
       }
-      const std::uint64_t first = aligned(s.first, shape.extent_shift());
+      const unsigned extent = shape.extent_shift();
+      const std::uint64_t first = aligned(s.first, extent);
       if (k.low < first) {
-        at = {k.high, first, 0};
+        at = {k.high, first};
         continue;
       }
       iterator stop = it;
-      while (stop != map_.end() && stop->first.high == k.high && stop->first.low <= s.last) ++stop;
-      n += erase(it, stop, removed);
-      at = {k.high + 1, 0, 0};
+      while (stop != map_.end() && stop->first.high == k.high && aligned(stop->first.low, extent) <= s.last) ++stop;
+      if (stop != it) n += erase(it, stop, removed);
+      at = {k.high + 1, 0};
     }
     return n;
   }

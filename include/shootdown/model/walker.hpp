@@ -38,9 +38,10 @@ class walker {
   walker& operator=(const walker&) = delete;
 
   [[nodiscard]] translation translate(const walk_setup& s, stream_id sid, iova x, const request& a, instant now) {
-    job j{s, sid, x, a, now, {}, {}, false, false};
+    translation t{};
+    job j{s, sid, x, a, now, t};
     (void)run(j);
-    return j.t;
+    return t;
   }
 
   /// The stream's STE as the configuration cache has it, fetched if it is not there. Null: `t` says why. For checks that are
@@ -56,10 +57,10 @@ class walker {
     iova x;
     const request& a;
     instant now;
-    translation t;
-    stage2_config second;
-    bool has_second;
-    bool alone;  ///< stage 2 without stage 1: its entries are what the transaction rests on
+    translation& t;
+    stage2_config second{};
+    bool has_second{};
+    bool alone{};  ///< stage 2 without stage 1: its entries are what the transaction rests on
   };
   // Every step below returns false when the translation has ended: in a fault, or in a grant that needs no further step.
 
@@ -138,33 +139,38 @@ class walker {
   bool stage1(job& j, entry_tag tag, const config_entry& d) {
     const std::uint64_t w0 = d.w[0];
     const bool big = (w0 >> 15 & 1) != 0;
+    const stage1_half low = decode_half(j.s, d.w, false);
+    const stage1_half high = decode_half(j.s, d.w, true);
     const bool legal = (w0 >> 31 & 1) != 0 && (w0 >> 41 & 1) != 0 && (j.s.endians >> (big ? 1 : 0) & 1u) != 0 &&
-                       (w0 >> 48 >> j.s.asid_bits) == 0 && decode_half(j.s, d.w, false).legal && decode_half(j.s, d.w, true).legal;
+                       (w0 >> 48 >> j.s.asid_bits) == 0 && low.legal && high.legal;
     if (!legal) return j.t.fault(event_id::c_bad_cd, event_class::cd, true);
     j.t.rests_on(d.id);
     const bool record = (w0 >> 45 & 1) != 0;  // R
     std::uint64_t in = raw(j.x);
-    const bool high = (in >> 55 & 1) != 0;
-    if ((w0 >> (high ? 39 : 38) & 1) != 0) in = (in & low_bits(56)) | (high ? ~low_bits(56) : 0);  // the top byte is ignored
-    const stage1_half h = decode_half(j.s, d.w, high);
-    if (h.disabled || (high ? ~in : in) >> h.map.input_bits != 0) return j.t.fault(event_id::f_translation, event_class::input, record);
+    const bool upper = (in >> 55 & 1) != 0;
+    if ((w0 >> (upper ? 39 : 38) & 1) != 0) in = (in & low_bits(56)) | (upper ? ~low_bits(56) : 0);  // the top byte is ignored
+    const stage1_half& h = upper ? high : low;
+    if (h.disabled || (upper ? ~in : in) >> h.map.input_bits != 0) return j.t.fault(event_id::f_translation, event_class::input, record);
     if (tag.where != regime::el2) tag.as = static_cast<std::uint16_t>(w0 >> 48);
 
-    tlb_entry leaf{};
     if (const tlb_entry* const hit = caches_.leaves.find(tag, h.map.g, in)) {
       ++counters_.tlb_hits;
       j.t.from_tlb = true;
-      leaf = *hit;
-    } else {
-      ++counters_.walks;
-      j.t.walked = true;
-      bool global = false;
-      if (!descend(j, {h.map, tag, false, event_class::input, record, in}, in, leaf, global)) return false;
-      tag.global = global && tag.where != regime::el2;
-      if (j.has_second && (!permitted(j, leaf, record) || !combine(j, in, leaf))) return false;
-      leaf.id = caches_.fresh();
-      caches_.leaves.insert(tag, in, leaf);
+      return answer(j, *hit, in, record);
     }
+    tlb_entry leaf{};
+    ++counters_.walks;
+    j.t.walked = true;
+    bool global = false;
+    if (!descend(j, {h.map, tag, false, event_class::input, record, in}, in, leaf, global)) return false;
+    tag.global = global && tag.where != regime::el2;
+    if (j.has_second && (!permitted(j, leaf, record) || !combine(j, in, leaf))) return false;
+    leaf.id = caches_.fresh();
+    caches_.leaves.insert(tag, in, leaf);
+    return answer(j, leaf, in, record);
+  }
+  /// What an entry of the first stage, or of both, says to the request.
+  static bool answer(job& j, const tlb_entry& leaf, std::uint64_t in, bool record) noexcept {
     if (!permitted(j, leaf, record)) return false;
     if (j.a.write ? !leaf.stage2_write : !leaf.stage2_read)
       return j.t.fault_of_stage2(event_id::f_permission, event_class::input, j.second.record, leaf.ipa | (in & low_bits(leaf.shift())));
