@@ -100,9 +100,10 @@ class stage1_stream {
   };
 
   [[nodiscard]] status translate(const stage1_space& asked, asid as, bool ats) noexcept {
+    if (raw(as) == 0) return errc::invalid_argument;  // a domain of the other stage
     if (!memory_) return errc::no_memory;
     if (!owner_.has_stream(sid_)) return errc::out_of_range;
-    const bool known = raw(as) != 0 && as == installed_.as;
+    const bool known = as == installed_.as;
     const stage1_space space = known ? installed_.space : asked;  // back to where it was
     cd_stage1 want;
     want.table = space.root;

@@ -64,8 +64,9 @@ class stage2_stream {
   };
 
   [[nodiscard]] status translate(const stage2_space& asked, vmid vm, bool ats) noexcept {
+    if (raw(vm) == 0) return errc::invalid_argument;  // a domain of the other stage
     if (!owner_.has_stream(sid_)) return errc::out_of_range;
-    const stage2_space space = raw(vm) != 0 && vm == installed_.vm ? installed_.space : asked;  // back to where it was
+    const stage2_space space = vm == installed_.vm ? installed_.space : asked;  // back to where it was
     ste_stage2 want;
     want.table = space.root;
     want.walk = space.walk;
