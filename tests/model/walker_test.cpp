@@ -312,6 +312,26 @@ TEST_F(model_walker, a_translation_names_everything_it_rests_on) {
   EXPECT_EQ(go(0x2000).used_count, 4);  // STE, CD, the pointer it started from, leaf
 }
 
+TEST_F(model_walker, a_stream_of_el2_has_one_table_unless_e2h_is_set) {
+  setup.hyp = true;
+  set_ste(1, std::uint64_t{3} << 30, std::uint64_t{2} << 30);
+  const bus_addr l1 = h.new_table();
+  h.write(bus_addr{raw(l1) + 8 * 511}, descriptor::leaf(granule::k4, 1, bus_addr{0x40'0000'0000}, {})->w);
+  set_cd(0, std::uint64_t{1} << 30 | 0x3full << 16 | 3ull << 22, 25ull << 16 | 2ull << 22);
+  set_cd(2, ~0ull, raw(l1));
+  h.map(s, 0x1000, data);
+  EXPECT_EQ(go(0x1000).output, raw(data));
+  expect_fault(go(0xffff'ffff'ffff'0000u), event_id::f_translation);
+  set_cd(0, 3ull << 22, 0);  // TG1 is reserved, and nobody looks
+  EXPECT_EQ(go(0x1000).output, raw(data));
+  setup.e2h = true;
+  expect_fault(go(0x1000), event_id::c_bad_cd, event_class::cd);
+  set_cd(0, 0, 2ull << 22);
+  EXPECT_EQ(go(0xffff'ffff'ffff'0000u).output, 0x40'3fff'0000u);
+  setup.hyp = false;
+  expect_fault(go(0x1000), event_id::c_bad_ste);
+}
+
 TEST_F(model_walker, global_leaves_answer_for_every_asid) {
   leaf_attributes a{};
   a.not_global = false;

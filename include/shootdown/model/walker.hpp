@@ -141,8 +141,9 @@ class walker {
     const bool big = (w0 >> 15 & 1) != 0;
     const stage1_half low = decode_half(j.s, d.w, false);
     const stage1_half high = decode_half(j.s, d.w, true);
+    const bool halves = tag.where != regime::el2;  // EL2 without E2H has one table, no ASIDs and no global entries
     const bool legal = (w0 >> 31 & 1) != 0 && (w0 >> 41 & 1) != 0 && (j.s.endians >> (big ? 1 : 0) & 1u) != 0 &&
-                       (w0 >> 48 >> j.s.asid_bits) == 0 && low.legal && high.legal;
+                       (w0 >> 48 >> j.s.asid_bits) == 0 && low.legal && (high.legal || !halves);
     if (!legal) return j.t.fault(event_id::c_bad_cd, event_class::cd, true);
     j.t.rests_on(d.id);
     const bool record = (w0 >> 45 & 1) != 0;  // R
@@ -150,8 +151,9 @@ class walker {
     const bool upper = (in >> 55 & 1) != 0;
     if ((w0 >> (upper ? 39 : 38) & 1) != 0) in = (in & low_bits(56)) | (upper ? ~low_bits(56) : 0);  // the top byte is ignored
     const stage1_half& h = upper ? high : low;
-    if (h.disabled || (upper ? ~in : in) >> h.map.input_bits != 0) return j.t.fault(event_id::f_translation, event_class::input, record);
-    if (tag.where != regime::el2) tag.as = static_cast<std::uint16_t>(w0 >> 48);
+    if (h.disabled || (upper && !halves) || (upper ? ~in : in) >> h.map.input_bits != 0)
+      return j.t.fault(event_id::f_translation, event_class::input, record);
+    if (halves) tag.as = static_cast<std::uint16_t>(w0 >> 48);
 
     if (const tlb_entry* const hit = caches_.leaves.find(tag, h.map.g, in)) {
       ++counters_.tlb_hits;
@@ -163,7 +165,7 @@ class walker {
     j.t.walked = true;
     bool global = false;
     if (!descend(j, {h.map, tag, false, event_class::input, record, in}, in, leaf, global)) return false;
-    tag.global = global && tag.where != regime::el2;
+    tag.global = global && halves;
     if (j.has_second && (!permitted(j, leaf, record) || !combine(j, in, leaf))) return false;
     leaf.id = caches_.fresh();
     caches_.leaves.insert(tag, in, leaf);
