@@ -25,11 +25,13 @@ inline constexpr sharing all_sharings[] = {sharing::private_domains, sharing::sh
 [[nodiscard]] constexpr const char* name(sharing s) { return s == sharing::shared_domain ? "shared" : "private"; }
 
 /// What translates: the table format, and what hangs on it.
+enum class flavour_kind { memb, mb, bp, qsbr };
 enum class format_kind { stage1_4k, stage1_16k, stage1_64k, stage2_4k };
 struct hardware {
   format_kind format{format_kind::stage1_4k};
-  bool ats{};      ///< the devices cache translations: every unmap has an ATC phase
-  bool nesting{};  ///< stage 2 only: the domain is the parent of guests' tables
+  bool ats{};                                ///< the devices cache translations: every unmap has an ATC phase
+  bool nesting{};                            ///< stage 2 only: the domain is the parent of guests' tables
+  flavour_kind flavour{flavour_kind::memb};  ///< of liburcu
 };
 
 /// What the threads unmap: one entry per unmap of a pass (in pages of the format's granule), and how their memory
@@ -42,7 +44,7 @@ struct workload {
   hardware on{};
   bool recorded{};  ///< the unmaps carry what the recorded driver issued
 
-  [[nodiscard]] bool plain() const { return on.format == format_kind::stage1_4k && !on.ats; }
+  [[nodiscard]] bool plain() const { return on.format == format_kind::stage1_4k && !on.ats && on.flavour == flavour_kind::memb; }
 };
 
 /// One row of the table.

@@ -63,13 +63,21 @@ sb::workload synthetic(std::uint64_t pages, unsigned count) {
   return w;
 }
 
-/// 16 pages on everything else that the library drives: other granules, stage 2, ATS, a nesting parent.
+/// 16 pages on everything else that the library drives: other granules, stage 2, ATS, a nesting parent, liburcu's
+/// other flavours.
 std::vector<sb::workload> other_hardware(unsigned count) {
+  using sb::flavour_kind;
   using sb::format_kind;
   const std::pair<const char*, sb::hardware> kinds[] = {
-      {"16K", {format_kind::stage1_16k, false, false}},   {"64K", {format_kind::stage1_64k, false, false}},
-      {"ATS", {format_kind::stage1_4k, true, false}},     {"stage2", {format_kind::stage2_4k, false, false}},
-      {"nesting", {format_kind::stage2_4k, false, true}}, {"nesting_ATS", {format_kind::stage2_4k, true, true}},
+      {"16K", {format_kind::stage1_16k, false, false}},
+      {"64K", {format_kind::stage1_64k, false, false}},
+      {"ATS", {format_kind::stage1_4k, true, false}},
+      {"stage2", {format_kind::stage2_4k, false, false}},
+      {"nesting", {format_kind::stage2_4k, false, true}},
+      {"nesting_ATS", {format_kind::stage2_4k, true, true}},
+      {"mb", {.flavour = flavour_kind::mb}},
+      {"bp", {.flavour = flavour_kind::bp}},
+      {"qsbr", {.flavour = flavour_kind::qsbr}},
   };
   std::vector<sb::workload> all;
   for (const auto& [name, on] : kinds) {

@@ -23,8 +23,8 @@ constexpr std::uint64_t page_bytes = 4096;
 constexpr std::uint64_t block_pages = 512;
 
 /// The library's atomics count their read-modify-writes; the model's own lock and registers do not (they stand for hardware).
-template <class Strategy, class Format>
-using lab_type = host::lab<host::counted_env, Strategy, host::env, Format>;
+template <class Strategy, class Format, class Rcu>
+using lab_type = host::lab<host::counted_env_with<Rcu>, Strategy, host::env, Format>;
 
 /// The default SMMU, with stage 2 and ATS where the case wants them.
 emu::id_registers registers_for(const hardware& on) {
@@ -75,9 +75,10 @@ struct worker {
 };
 
 /// The machine of one repetition.
-template <class Strategy, class Format>
+template <class Strategy, class Format, class Rcu>
 struct world {
-  using lab_t = lab_type<Strategy, Format>;
+  using env = host::counted_env_with<Rcu>;
+  using lab_t = lab_type<Strategy, Format, Rcu>;
   static constexpr std::uint64_t frames_per_page = lab_t::page_size / page_bytes;
 
   explicit world(const bench_case& c) : lab{options(c)}, ats{c.work.on.ats} {
@@ -126,18 +127,18 @@ struct world {
 
   lab_t lab;
   bool ats{};
-  std::vector<model::agent<host::counted_env>*> agents;
+  std::vector<model::agent<env>*> agents;
   std::vector<worker> workers;
   model::smmu_counters before{};
 };
 
 /// Map, DMA, unmap, reuse: one iteration of one thread. Empty if all is well.
-template <class Strategy, class Format>
-const char* cycle(world<Strategy, Format>& w, worker& me, const trace_unmap& u, bool huge) {
-  using env = host::counted_env;
+template <class Strategy, class Format, class Rcu>
+const char* cycle(world<Strategy, Format, Rcu>& w, worker& me, const trace_unmap& u, bool huge) {
+  using env = typename world<Strategy, Format, Rcu>::env;
   const unsigned home = w.lab.spaces() == 1 ? 0 : me.index;
   auto& space = w.lab.at(home);
-  constexpr std::uint64_t scale = world<Strategy, Format>::frames_per_page;  // a workload counts pages of its own granule
+  constexpr std::uint64_t scale = world<Strategy, Format, Rcu>::frames_per_page;  // a workload counts pages of its own granule
   const std::uint64_t frames = u.pages * scale;
   const host::mapping m{iova{u.iova * scale + me.slice}, w.lab.frame(me.take_frames(u.iova, frames, huge)), frames * page_bytes};
 
@@ -151,7 +152,7 @@ const char* cycle(world<Strategy, Format>& w, worker& me, const trace_unmap& u, 
 
   const instant begin = env::now();
   if (me.unmaps == 0) me.begin = begin;
-  typename world<Strategy, Format>::lab_t::gather_type g;
+  typename world<Strategy, Format, Rcu>::lab_t::gather_type g;
   if (!space.remove(m, g).ok()) return "unmap failed";
   const host::tally cleared = host::thread_stats::mine();
   if (!space.domain().invalidate(g, deadline::in(begin, nanoseconds{30'000'000'000})).ok()) return "invalidation failed";
@@ -166,6 +167,7 @@ const char* cycle(world<Strategy, Format>& w, worker& me, const trace_unmap& u, 
   me.requested_pages += frames;
   ++me.unmaps;
   me.end = end;
+  Rcu::quiescent();  // between two operations: qsbr needs to be told
   return nullptr;
 }
 
@@ -201,8 +203,8 @@ void publish_pass(const workload& work, benchmark::State& state) {
 }
 
 /// Adds the threads up and publishes the counters. Empty if the device agrees with what the library says it sent.
-template <class Strategy, class Format>
-std::string publish(world<Strategy, Format>& w, benchmark::State& state) {
+template <class Strategy, class Format, class Rcu>
+std::string publish(world<Strategy, Format, Rcu>& w, benchmark::State& state) {
   host::tally cost, large, mapping;
   std::vector<std::uint32_t> latency;
   double unmaps = 0, requested = 0;
@@ -257,14 +259,14 @@ std::string publish(world<Strategy, Format>& w, benchmark::State& state) {
 
 /// Google Benchmark runs this on every thread. Thread 0 builds the machine before the start barrier of the loop, and takes it
 /// down behind the barrier at its end.
-template <class Strategy, class Format>
-void run(benchmark::State& state, const bench_case& c, progress_meter& meter, std::unique_ptr<world<Strategy, Format>>& shared) {
-  const host::thread_scope registered;
+template <class Strategy, class Format, class Rcu>
+void run(benchmark::State& state, const bench_case& c, progress_meter& meter, std::unique_ptr<world<Strategy, Format, Rcu>>& shared) {
+  const typename Rcu::thread_scope registered;
   const auto me = static_cast<std::size_t>(state.thread_index());
   std::string error;
   if (me == 0) {
     meter.step(c.label());
-    shared = std::make_unique<world<Strategy, Format>>(c);
+    shared = std::make_unique<world<Strategy, Format, Rcu>>(c);
     error = shared->start();
   }
   std::size_t next = 0;
@@ -282,10 +284,10 @@ void run(benchmark::State& state, const bench_case& c, progress_meter& meter, st
   if (!error.empty()) state.SkipWithError(error.c_str());
 }
 
-template <class Strategy, class Format = table::stage1_k4>
+template <class Strategy, class Format = table::stage1_k4, class Rcu = host::memb_rcu>
 void register_with(const bench_case& c, progress_meter& meter) {
-  auto shared = std::make_shared<std::unique_ptr<world<Strategy, Format>>>();
-  benchmark::RegisterBenchmark(c.label().c_str(), [c, &meter, shared](benchmark::State& state) { run<Strategy, Format>(state, c, meter, *shared); })
+  auto shared = std::make_shared<std::unique_ptr<world<Strategy, Format, Rcu>>>();
+  benchmark::RegisterBenchmark(c.label().c_str(), [c, &meter, shared](benchmark::State& state) { run<Strategy, Format, Rcu>(state, c, meter, *shared); })
       ->Iterations(static_cast<benchmark::IterationCount>(c.work.unmaps->size()))
       ->Threads(static_cast<int>(c.threads))
       ->UseRealTime()
@@ -310,6 +312,12 @@ void progress_meter::finish() {
 }
 
 void register_unmap(const bench_case& c, progress_meter& meter) {
+  switch (c.work.on.flavour) {
+    case flavour_kind::memb: break;
+    case flavour_kind::mb: return register_with<queue::owner_cas, table::stage1_k4, host::mb_rcu>(c, meter);
+    case flavour_kind::bp: return register_with<queue::owner_cas, table::stage1_k4, host::bp_rcu>(c, meter);
+    case flavour_kind::qsbr: return register_with<queue::owner_cas, table::stage1_k4, host::qsbr_rcu>(c, meter);
+  }
   // The other formats run on the baseline strategy only: what they add is commands, not contention.
   switch (c.work.on.format) {
     case format_kind::stage1_4k: break;
