@@ -40,7 +40,7 @@ struct flawed {
     status submit(const List& list, std::uint32_t size, bool closing, const deadline* until, ticket& t) noexcept {
       const std::uint32_t n = size + (closing && F != flaw::no_sync ? 1u : 0u);
       while (F != flaw::no_room_check && value(tail_) + n - value(tracker_.completed()) > core_->slots.slots()) {
-        tracker_.observe_cons();
+        tracker_.observe_cons([this]() noexcept { return tail_; });
         if (until == nullptr || until->passed(Env::now())) return until == nullptr ? errc::would_block : errc::timed_out;
         if (F == flaw::waits_with_interrupts_off) {
           typename Env::irq_guard irqs_off;
@@ -63,7 +63,7 @@ struct flawed {
         const std::uint32_t cons = core_->slots.read_cons();
         return {queue_geometry{core_->slots.config().log2size}.consumed(static_cast<std::uint32_t>(value(t.end) - 1), cons), false, t.end};
       }
-      tracker_.observe(true);
+      tracker_.observe(true, [this]() noexcept { return tail_; });
       return {covers(tracker_.completed(), t.end), false, t.end};
     }
     void settle(const queue::sight&) noexcept {}

@@ -76,16 +76,21 @@ class completion_tracker {
 
   /// One look at the device. `thorough` also reads CONS where completion is by message. Returns whether CONS was read and
   /// shows an error code.
-  bool observe(bool thorough) noexcept {
+  template <class Tail>
+  bool observe(bool thorough, const Tail& tail) noexcept {
     if (by_message() && observe_message() && !thorough) return false;
-    return observe_cons().error_code;
+    return observe_cons(tail).error_code;
   }
 
   /// The same by CONS alone: what a submitter that needs room does.
-  cons_view observe_cons() noexcept {
+  /// A CONS beyond tail(), the end of what was ever submitted, is that of an SMMU that lost its state (it reads 0) or is off
+  /// the bus (all ones): no progress. tail() is asked after CONS was read, so a doorbell just rung counts.
+  template <class Tail>
+  cons_view observe_cons(const Tail& tail) noexcept {
     const seq64 reached = consumed();  // before CONS, see above
     const std::uint32_t cons = ring_->read_cons();
     const seq64 at = ring_->position(reached, cons);
+    if (distance(tail(), at) < 0) return {reached, false};
     advance_to(at);
     return {at, ring<Env, Backend>::err_f::get(cons) != 0};
   }

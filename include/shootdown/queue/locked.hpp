@@ -57,7 +57,7 @@ class locked_engine {
           const seq64 first{tail_.load(std::memory_order_relaxed)};  // S1 relaxed: the lock orders it
           bool fits = room(first, tracker_.consumed(), need);
           if (!fits) {
-            const cons_view seen = tracker_.observe_cons();
+            const cons_view seen = tracker_.observe_cons([this]() noexcept { return tail(); });
             suspicious = seen.error_code;
             fits = room(first, seen.position, need);
           }
@@ -84,7 +84,7 @@ class locked_engine {
 
   [[nodiscard]] sight look(const ticket& t, bool thorough) noexcept {
     if (covers(tracker_.completed(), t.end)) return {true, false, t.end};
-    const bool suspicious = tracker_.observe(thorough);
+    const bool suspicious = tracker_.observe(thorough, [this]() noexcept { return tail(); });
     return {covers(tracker_.completed(), t.end), suspicious, t.end};
   }
   void settle(const sight&) noexcept {}

@@ -96,11 +96,13 @@ class owner_cas_engine {
       if (static_cast<std::uint32_t>(slots.first_word(sync)) == 0) return {true, false, sync};
       if (!thorough) return {};
     }
+    const seq64 known = reached();  // before CONS, which is never behind it
     const std::uint32_t cons = slots.read_cons();
     const bool suspicious = ring<Env, Backend>::err_f::get(cons) != 0;
-    // Our share keeps CONS from getting a lap ahead of us, so one comparison of index and wrap flag tells.
-    if (!queue_geometry{slots.config().log2size}.consumed(static_cast<std::uint32_t>(value(sync)), cons)) return {false, suspicious, {}};
-    return {true, suspicious, slots.position(t.end, cons)};
+    const seq64 at = slots.position(known, cons);
+    // Beyond what was ever reserved: an SMMU that lost its state (CONS reads 0) or is off the bus (all ones).
+    if (distance(tail(), at) < 0 || !covers(at, t.end)) return {false, suspicious, {}};
+    return {true, suspicious, at};
   }
 
   /// The ticket that `seen` completed gives its share back; the last one out moves the shadow CONS.
@@ -207,7 +209,8 @@ class owner_cas_engine {
     if (!lock_.try_lock_exclusive()) return false;
     const seq64 known = reached();  // before CONS, which is never behind it
     const std::uint32_t cons = core_->slots.read_cons();
-    move_cons(core_->slots.position(known, cons));
+    const seq64 at = core_->slots.position(known, cons);
+    if (distance(tail(), at) >= 0) move_cons(at);  // else as in look()
     lock_.unlock_exclusive();
     return ring<Env, Backend>::err_f::get(cons) != 0;
   }

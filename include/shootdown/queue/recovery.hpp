@@ -73,6 +73,7 @@ class recovery {
     const seq64 reached = engine.reached();  // before CONS: position() extends from a place the device had reached
     const std::uint32_t cons = ring_->read_cons();
     const seq64 at = ring_->position(reached, cons);
+    if (distance(engine.tail(), at) < 0) return errc::unknown_error;  // registers that cannot be: nothing there to repair
     errc kind{};
     switch (static_cast<cerror>(ring<Env, Backend>::err_f::get(cons))) {
       case cerror::none: kind = errc::unknown_error; break;
