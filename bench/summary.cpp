@@ -75,7 +75,7 @@ std::vector<summary_reporter::row> summary_reporter::in_order(std::vector<row> r
     };
     return std::tuple{of(all_policies, r.policy), of(all_sharings, r.domains), of(all_strategies, r.strategy)};
   };
-  std::stable_sort(rows.begin(), rows.end(), [&](const row& a, const row& b) { return place(a) < place(b); });
+  std::sort(rows.begin(), rows.end(), [&](const row& a, const row& b) { return place(a) < place(b); });
   return rows;
 }
 
