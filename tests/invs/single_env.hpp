@@ -13,6 +13,7 @@
 #include <vector>
 
 #include <shootdown/env/environment.hpp>
+#include <shootdown/env/native.hpp>
 #include <shootdown/env/stats.hpp>
 
 namespace invs_test {
@@ -107,7 +108,7 @@ struct single_env {
   using trace = shootdown::null_trace;
 
   static void full_fence() noexcept {
-    std::atomic_thread_fence(std::memory_order_seq_cst);
+    shootdown::native_smp_fence();
     ++state().fences;
     if (state().on_fence) state().on_fence();
   }
