@@ -132,10 +132,14 @@ class smmu {
   }
   [[nodiscard]] result<typename engine<Env>::landed> ats_dma(stream_id sid, iova x, const request& r, std::uint64_t value,
                                                              instant now) noexcept {
-    const auto t = ats_translate(sid, x, r, now);
+    const guard g{*this};  // over both steps: a SYNC in between would land it, and land() could not tell that from a refusal
+    refresh();
+    endpoint* const e = engine_.find_endpoint(sid);
+    if (e == nullptr) return errc::not_present;
+    const auto t = engine_.translate(*e, x, r, now, raiser());
     if (!t.ok()) return t.state();
     if (t->t.what != outcome::granted) return errc::not_present;
-    return land(t->id, value, now);
+    return engine_.land(t->id, value, now);
   }
   /// The function's own ATS enable. not_present: no endpoint.
   status enable_ats(stream_id sid, bool on) noexcept {
