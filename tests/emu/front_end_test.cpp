@@ -511,6 +511,13 @@ TEST_F(front_end, a_full_event_queue_loses_records_and_says_so_until_acknowledge
   EXPECT_EQ(read(reg::eventq_prod::offset), 0x00000006u) << "a second overflow toggles back";
 }
 
+TEST_F(front_end, an_event_queue_drops_prod_bits_beyond_its_width_when_it_starts) {
+  smmu.write32(reg::eventq_prod::offset, 0xfa237e23);
+  bring_up(cmdqen | eventqen);
+  EXPECT_EQ(read(reg::eventq_prod::offset), 0x80000003u) << "four slots: index and wrap flag, and OVFLG";
+  EXPECT_TRUE(smmu.check_invariants());
+}
+
 TEST_F(front_end, an_event_queue_that_is_off_or_broken_loses_the_record) {
   bring_up(cmdqen);
   EXPECT_EQ(smmu.raise_event(fault(1)).code(), errc::not_present);

@@ -39,6 +39,7 @@ class event_writer {
     const std::uint64_t prod = regs_.template get<reg::eventq_prod>();
     prod_ = ring_.word(prod);
     overflow_ = reg::eventq_prod::ovflg::get(prod);
+    publish();  // what was written into PROD beyond the queue's width is not part of it
     on_ = true;
   }
   void stop() noexcept { on_ = false; }
