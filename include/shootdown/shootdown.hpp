@@ -46,6 +46,7 @@
 #include <shootdown/env/arena.hpp>
 #include <shootdown/env/backend.hpp>
 #include <shootdown/env/bare.hpp>
+#include <shootdown/env/bystander.hpp>
 #include <shootdown/env/check.hpp>
 #include <shootdown/env/environment.hpp>
 #include <shootdown/env/native.hpp>

@@ -52,6 +52,8 @@ class front_end {
 
   /// One unit of work; false if there is none now. A CMD_SYNC that still waits is none.
   bool step(instant now) noexcept { return step_cr0(now) || step_irq_ctrl(now) || step_gbpa(now) || lines_.poll() || commands_.step(now); }
+  /// The same without the registers that software writes at bring-up only: an acknowledged error, or one command.
+  bool step_commands(instant now) noexcept { return (lines_.active(reg::gerror_fields::mask) && lines_.poll()) || commands_.step(now); }
   /// Steps until idle or `max_steps`; returns the units of work done.
   unsigned run(instant now, unsigned max_steps) noexcept {
     unsigned done = 0;

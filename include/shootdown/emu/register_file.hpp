@@ -9,6 +9,7 @@
 #include <shootdown/arch/queue_word.hpp>
 #include <shootdown/arch/registers.hpp>
 #include <shootdown/emu/id_registers.hpp>
+#include <shootdown/env/bystander.hpp>
 #include <shootdown/env/environment.hpp>
 
 SHOOTDOWN_BEGIN
@@ -55,7 +56,8 @@ inline constexpr register_index index_of_registers{};
 ///
 /// Sites: S1 write release -> S2 get acquire (a CPU's writes before a doorbell are visible to the device side that sees it);
 ///        S3 set release -> S4 read acquire (effects and messages before CONS, ACK and GERROR are visible to a CPU that
-///        reads them); S5 PROD exchange release -> S2; S6 half write release -> S2; S7 count; S8 count; S9 count
+///        reads them); S5 PROD store release -> S2; S6 half write release -> S2; S7 count; S8 count; S9 count; S10 size of
+///        the ring, for S9; S11 set
 template <class Env>
 class register_file {
  public:
@@ -88,6 +90,7 @@ class register_file {
     if (!p.found() || !writable(p.slot, v)) return;
     if (reg::map[p.slot].bits == 64) return write_half(p, v);
     if (offset == reg::cmdq_prod::offset) return write_prod(v);
+    if (offset == reg::cr0::offset && reg::cr0::cmdqen::get(v)) watch_prod();
     cells_[p.slot].value.store(v, std::memory_order_release);  // S1 -> S2
   }
   void write64(std::uint32_t offset, std::uint64_t v) noexcept {
@@ -110,10 +113,14 @@ class register_file {
   /// Lets CPUs see `v` in R, and with it everything the device side did before.
   template <class R>
   void set(std::uint64_t v) noexcept {
+    if constexpr (R::offset == reg::cr0ack::offset) {
+      if (!reg::cr0::cmdqen::get(v | get<reg::cr0>())) watched_log2_.store(not_watched, std::memory_order_relaxed);  // S11 relaxed: as S10
+    }
     cells_[slot_of<R>()].value.store(v, std::memory_order_release);  // S3 -> S4
   }
   /// Power-on: 0 in every register that is not an identification register. A CPU's write at the same time may survive.
   void reset() noexcept {
+    watched_log2_.store(not_watched, std::memory_order_relaxed);  // S11 relaxed: as S10
     for (std::size_t i = 0; i != reg::map.size(); ++i) {
       const std::uint32_t at = reg::map[i].offset;
       if (at < reg::cr0::offset || at == reg::idr6::offset) continue;
@@ -130,6 +137,8 @@ class register_file {
   }
 
  private:
+  using aside = bystander<Env>;
+  static constexpr std::uint32_t not_watched = ~std::uint32_t{0};
   struct alignas(cache_line) cell {
     typename Env::template atomic<std::uint64_t> value{0};
   };
@@ -199,22 +208,30 @@ class register_file {
                                           std::memory_order_relaxed));  // S6 -> S2; relaxed on failure: only retried
   }
 
-  /// The PROD that a step sees may be several writes old, so going back is noticed here, where every write passes.
-  void write_prod(std::uint32_t v) noexcept {
-    const std::uint64_t old = cells_[slot_of<reg::cmdq_prod>()].value.exchange(v, std::memory_order_release);  // S5 -> S2
-    doorbells_.fetch_add(1, std::memory_order_relaxed);  // S7 relaxed: a statistic, orders nothing
-    if (!enabled(reg::cr0::cmdqen::mask)) return;
+  /// From the CPU's enable until the device side acknowledged its clearing, PROD must not go back in a ring of this size.
+  void watch_prod() noexcept {
     const unsigned asked = reg::cmdq_base::log2size::get(get<reg::cmdq_base>());
     const unsigned most = reg::idr1::cmdqs::get(get<reg::idr1>());
-    const queue_geometry ring{asked < most ? asked : most};
-    if (ring.ahead(static_cast<std::uint32_t>(old), v) > ring.slots()) {
+    watched_log2_.store(asked < most ? asked : most, std::memory_order_relaxed);  // S11 relaxed: as S10
+  }
+  /// The PROD that a step sees may be several writes old, so going back is noticed here, where every write passes.
+  void write_prod(std::uint32_t v) noexcept {
+    const std::uint32_t old = last_prod_.exchange(v, std::memory_order_relaxed);   // S9 relaxed: for a statistic, orders nothing
+    cells_[slot_of<reg::cmdq_prod>()].value.store(v, std::memory_order_release);   // S5 -> S2; a store, as on a bus: no release sequence
+    doorbells_.fetch_add(1, std::memory_order_relaxed);                            // S7 relaxed: a statistic, orders nothing
+    const std::uint32_t log2size = watched_log2_.load(std::memory_order_relaxed);  // S10 relaxed: for a statistic
+    if (log2size == not_watched) return;
+    const queue_geometry ring{log2size};
+    if (ring.ahead(old, v) > ring.slots()) {
       regressions_.fetch_add(1, std::memory_order_relaxed);  // S9 relaxed: a statistic, orders nothing
     }
   }
 
   std::array<cell, reg::map.size()> cells_{};
-  alignas(cache_line) typename Env::template atomic<std::uint64_t> doorbells_{0};
-  typename Env::template atomic<std::uint64_t> regressions_{0};
+  alignas(cache_line) typename aside::template atomic<std::uint64_t> doorbells_{0};
+  typename aside::template atomic<std::uint64_t> regressions_{0};
+  typename aside::template atomic<std::uint32_t> last_prod_{0};
+  typename aside::template atomic<std::uint32_t> watched_log2_{not_watched};
 };
 
 }  // namespace emu

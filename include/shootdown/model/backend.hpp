@@ -6,6 +6,7 @@
 
 #include <shootdown/env/backend.hpp>
 #include <shootdown/env/environment.hpp>
+#include <shootdown/model/device_side.hpp>
 #include <shootdown/model/memory.hpp>
 #include <shootdown/model/smmu.hpp>
 
@@ -22,7 +23,7 @@ struct backend_options {
 /// Contract: a register access touches the register, and lets the device run up to Env::now(); idle() does the same once
 ///   and pauses if that did nothing. The clock is read only if some latency is set.
 /// With posted_writes off a doorbell may have completed its commands when it returns, as on QEMU; set it (or a latency) to
-///   find a missing wait.
+///   find a missing wait. Where the device is a flow of its own (device_runs_alone) nothing here runs it: idle() is a pause.
 /// Context: any thread (allocate_dma may sleep). Progress: wait-free but for the bounded run of the device.
 template <environment Env, environment Device = Env>
 class backend {
@@ -54,7 +55,10 @@ class backend {
   [[nodiscard]] smmu<Env, Device>& device() noexcept { return smmu_; }
 
  private:
-  bool run() noexcept { return smmu_.advance(smmu_.timed() ? Env::now() : instant{}, options_.steps); }
+  bool run() noexcept {
+    if (device_runs_alone<Device>()) return false;
+    return smmu_.advance(smmu_.timed() ? Env::now() : instant{}, options_.steps);
+  }
 
   memory<Env>& memory_;
   smmu<Env, Device>& smmu_;

@@ -79,14 +79,25 @@ class engine {
     }
   }
 
+  /// Could the next command take effect before its SYNC?
+  [[nodiscard]] bool may_act_early() const noexcept {
+    return !options_.lazy || options_.early_percent != 0 || pending_.size() >= options_.max_pending;
+  }
+
   /// One attempt to complete a CMD_SYNC at `now`. False: not yet, ask again. Agents may act between two effects.
+  /// `about_to_act()` is called right before the first effect.
   template <class Raise>
   [[nodiscard]] bool sync(instant now, Raise&& raise) {
+    return sync(now, raise, [] {});
+  }
+  template <class Raise, class Before>
+  [[nodiscard]] bool sync(instant now, Raise&& raise, Before&& about_to_act) {
     if (!syncing_) {
       syncing_ = true;
       sync_since_ = now;
     }
     if (!deadline::in(sync_since_, options_.sync_latency).passed(now) || !atc_answered(now, raise)) return false;
+    about_to_act();
     apply_all(now, raise);
     land_bound(by_agents_, now);
     if (options_.landing == landing_policy::forced) land_bound(explicit_, now);

@@ -11,6 +11,7 @@
 
 #include <shootdown/arch/types.hpp>
 #include <shootdown/env/backend.hpp>
+#include <shootdown/env/bystander.hpp>
 #include <shootdown/env/environment.hpp>
 #include <shootdown/status.hpp>
 
@@ -184,8 +185,8 @@ class memory {
   std::unique_ptr<word[]> cells_;
   typename Env::mutex mutex_;
   absl::btree_map<std::size_t, std::size_t> free_;  // first word -> words
-  typename Env::template atomic<std::uint64_t> abort_first_{};
-  typename Env::template atomic<std::uint64_t> abort_bytes_{};
+  typename bystander<Env>::template atomic<std::uint64_t> abort_first_{};
+  typename bystander<Env>::template atomic<std::uint64_t> abort_bytes_{};
 };
 
 }  // namespace model

@@ -7,6 +7,7 @@
 #include <span>
 
 #include <shootdown/arch/types.hpp>
+#include <shootdown/env/bystander.hpp>
 #include <shootdown/env/environment.hpp>
 #include <shootdown/model/leak.hpp>
 #include <shootdown/status.hpp>
@@ -38,8 +39,9 @@ struct oracle_config {
 ///        S5 table state store (release) -> S6 load (acquire); S7 leak count (relaxed) under the mutex, read by S8.
 template <environment Env>
 class oracle {
-  using cell = typename Env::template atomic<std::uint64_t>;
-  using small_cell = typename Env::template atomic<std::uint32_t>;
+  using aside = bystander<Env>;  // a judge that ordered what it watches would hide what it looks for
+  using cell = typename aside::template atomic<std::uint64_t>;
+  using small_cell = typename aside::template atomic<std::uint32_t>;
 
  public:
   static constexpr std::size_t max_records = 64;
@@ -215,7 +217,7 @@ class oracle {
   std::unique_ptr<cell[]> owners_;
   std::unique_ptr<small_cell[]> tables_;
   std::unique_ptr<small_cell[]> bindings_;
-  typename Env::mutex mutex_;
+  typename aside::mutex mutex_;
   leak_record records_[max_records]{};
   std::size_t kept_{};
   cell leaks_{};

@@ -6,7 +6,9 @@
 
 #include <shootdown/arch/registers.hpp>
 #include <shootdown/emu/front_end.hpp>
+#include <shootdown/env/bystander.hpp>
 #include <shootdown/env/environment.hpp>
+#include <shootdown/model/device_side.hpp>
 #include <shootdown/model/engine.hpp>
 #include <shootdown/model/fault_bus.hpp>
 #include <shootdown/model/memory.hpp>
@@ -34,17 +36,20 @@ struct smmu_counters {
   emu::front_end_counters front{};
 };
 
-/// One SMMU of the model: the emulation's front end over the adversary engine, behind one lock.
+/// One SMMU of the model: the emulation's front end over the adversary engine, behind one lock (device_side).
 ///
 /// Contract. Registers from any thread. Everything else is the device side and runs under a lock of its own: advance() only
 ///   tries it, so that it never waits (whoever gets it runs the device for a bounded number of steps, the others return);
 ///   translate, land, counters and the knobs wait for it. Time is the caller's; no thread, no clock.
+///   A walk is one step among the device's steps; what the CPUs do meanwhile, it may see or not. Where an environment keeps the
+///   views of consumer and walks apart, they meet when invalidations take effect; agents of add_agent() would walk with the
+///   consumer's view, so there they are refused (use flows that call translate() and land()), and an endpoint that refills its
+///   cache in a SYNC walks with the consumer's.
 /// Progress: registers wait-free; advance never blocks; a thread that lost its CPU inside it delays the device, not others'
 ///   register accesses. Cost: an advance with nothing to do about 10 ns, a TLBI and its SYNC about 100, an agent's access 75.
 /// Env: memory and oracle. Device: lock and register cells; give an uncounted environment where Env counts its atomics, so
 ///   that the device's own are not taken for the library's.
-/// Sites: S1 lock exchange (acquire) <-> S2 unlock (release); S3 lock peek (relaxed); S4 stuck flag store -> S5 load;
-/// S6 view store -> S7 load; S8 slow flag store -> S9 load.
+/// Sites: S4 stuck flag store -> S5 load; S6 view store -> S7 load; S8 slow flag store -> S9 load.
 template <environment Env, environment Device = Env>
 class smmu {
  public:
@@ -74,36 +79,31 @@ class smmu {
 
   /// Runs the device up to `now`, at most `max_steps` units of work, unless another thread is at it. True: work was done.
   bool advance(instant now, unsigned max_steps) noexcept {
-    if (!try_lock()) return false;
-    bool worked = false;
-    turn(now);
-    if (stuck_.load(std::memory_order_acquire) == 0 && !failed_) {  // S5 acquire: pairs with S4
-      for (unsigned i = 0; i != max_steps && step(now); ++i) {
-        worked = true;
-        turn(now);
-      }
-    }
-    unlock();
-    return worked;
+    return run(now, max_steps, [this](instant t) noexcept { return front_.step(t); });
+  }
+  /// The same while nobody writes CR0, IRQ_CTRL and GBPA, which are not looked at: an idle turn is one read, of CMDQ_PROD. For
+  /// simulators, where reads cost schedules.
+  bool advance_commands(instant now, unsigned max_steps) noexcept {
+    return run(now, max_steps, [this](instant t) noexcept { return front_.step_commands(t); });
   }
 
   // DMA: any thread; waits for the lock.
 
   /// First step of a DMA. exhausted: too many outstanding.
   [[nodiscard]] result<typename engine<Env>::grant> translate(stream_id sid, iova x, const request& r, instant now) noexcept {
-    const guard g{*this};
+    const guard g{*this, device_role::walker};
     refresh();
     return engine_.translate(sid, x, r, now, raiser());
   }
   /// Second step. not_present: it has landed already.
   [[nodiscard]] result<typename engine<Env>::landed> land(transaction_id id, std::uint64_t value, instant now) noexcept {
-    const guard g{*this};
+    const guard g{*this, device_role::walker};
     return engine_.land(id, value, now);
   }
   /// Both steps at once.
   [[nodiscard]] result<typename engine<Env>::landed> dma(stream_id sid, iova x, const request& r, std::uint64_t value,
                                                          instant now) noexcept {
-    const guard g{*this};
+    const guard g{*this, device_role::walker};
     refresh();
     const auto t = engine_.translate(sid, x, r, now, raiser());
     if (!t.ok()) return t.state();
@@ -112,19 +112,19 @@ class smmu {
   }
   /// A PCIe function with an ATC behind `sid`; lives as long as the SMMU. IDR0.ATS is for the driver; the model always can.
   void add_endpoint(stream_id sid, const endpoint_options& o = {}) {
-    const guard g{*this};
+    const guard g{*this, device_role::looker};
     static_cast<void>(engine_.add_endpoint(sid, o));
   }
   /// The endpoint asks for a translation and keeps what it gets. ok: it may now do this; not_present: it may not, or there is none.
   status request_translation(stream_id sid, iova x, const request& r, instant now) noexcept {
-    const guard g{*this};
+    const guard g{*this, device_role::walker};
     refresh();
     endpoint* const e = engine_.find_endpoint(sid);
     return e != nullptr && engine_.request_translation(*e, x, r, now, raiser()) ? status{} : status{errc::not_present};
   }
   /// As translate() and dma(), but by the endpoint's own cache: asks if it has nothing, then sends a translated transaction.
   [[nodiscard]] result<typename engine<Env>::grant> ats_translate(stream_id sid, iova x, const request& r, instant now) noexcept {
-    const guard g{*this};
+    const guard g{*this, device_role::walker};
     refresh();
     endpoint* const e = engine_.find_endpoint(sid);
     if (e == nullptr) return errc::not_present;
@@ -132,7 +132,8 @@ class smmu {
   }
   [[nodiscard]] result<typename engine<Env>::landed> ats_dma(stream_id sid, iova x, const request& r, std::uint64_t value,
                                                              instant now) noexcept {
-    const guard g{*this};  // over both steps: a SYNC in between would land it, and land() could not tell that from a refusal
+    // Over both steps: a SYNC in between would land it, and land() could not tell that from a refusal.
+    const guard g{*this, device_role::walker};
     refresh();
     endpoint* const e = engine_.find_endpoint(sid);
     if (e == nullptr) return errc::not_present;
@@ -166,7 +167,8 @@ class smmu {
   }
   /// The agent lives as long as the SMMU and acts in every turn of the device.
   agent<Env>& add_agent(stream_id sid, const agent_options& o) {
-    const guard g{*this};
+    if constexpr (device_may_run_alone<Device>) Env::fail("model::smmu: an agent of the device would see what its command queue sees");
+    const guard g{*this, device_role::looker};
     return engine_.add_agent(sid, o);
   }
 
@@ -176,13 +178,13 @@ class smmu {
   void stick(bool stuck) noexcept { stuck_.store(stuck ? 1 : 0, std::memory_order_release); }  // S4 release -> S5
   /// The commands fetched after `countdown` good ones fail so, `times` times. The command queue must be set up.
   void fail_fetch(fetch_fault f, std::uint64_t countdown, std::uint64_t times = 1) noexcept {
-    const guard g{*this};
+    const guard g{*this, device_role::looker};
     const std::uint64_t base = front_.template value<reg::cmdq_base>();
     bus_.arm(f, countdown, reg::cmdq_base::addr::get(base), std::uint64_t{16} << reg::cmdq_base::log2size::get(base), times);
   }
   /// The next n CMD_SYNCs end in CERROR_ATC_INV_SYNC.
   void fail_syncs(unsigned n) noexcept {
-    const guard g{*this};
+    const guard g{*this, device_role::looker};
     failing_syncs_ = n;
   }
   /// The SMMU goes on consuming, but CMDQ_CONS shows the value of this moment until it is thawed. Wait-free.
@@ -192,46 +194,46 @@ class smmu {
   }
   /// The SMMU is off the bus: every register reads as ones, writes go nowhere, nothing is consumed, every transaction aborts.
   void vanish(bool away) noexcept {
-    const guard g{*this};
+    const guard g{*this, device_role::looker};
     view_.store(away ? view_gone : 0, std::memory_order_release);  // S6 release -> S7
     failed_ = away;
     engine_.break_down(away);
   }
   /// Every SYNC takes this long from now on.
   void slow_syncs(nanoseconds latency) noexcept {
-    const guard g{*this};
+    const guard g{*this, device_role::looker};
     engine_.sync_latency(latency);
     if (count(latency) != 0) slow_.store(1, std::memory_order_release);  // S8 release -> S9: once there was a clock it stays
   }
   /// So many records that no transaction stands behind: F_TRANSLATION of StreamID 0.
   void flood_events(unsigned n) noexcept {
-    const guard g{*this};
+    const guard g{*this, device_role::looker};
     event e{};
     e.id = event_id::f_translation;
     for (unsigned i = 0; i != n; ++i) static_cast<void>(front_.raise_event(event_record::encode(e)));
   }
   /// These GERROR bits become active, although nothing happened.
   void raise_errors(std::uint32_t mask) noexcept {
-    const guard g{*this};
+    const guard g{*this, device_role::looker};
     front_.raise_errors(mask);
   }
   /// The same in every `period`-th turn of the device, until period is 0.
   void storm(std::uint32_t mask, unsigned period) noexcept {
-    const guard g{*this};
+    const guard g{*this, device_role::looker};
     storm_mask_ = mask;
     storm_period_ = period;
     storm_turns_ = 0;
   }
   /// Service failure mode: SFM_ERR; from now on nothing is consumed or acknowledged and every transaction aborts, until a reset.
   void fail_service() noexcept {
-    const guard g{*this};
+    const guard g{*this, device_role::looker};
     front_.raise_errors(static_cast<std::uint32_t>(reg::gerror::sfm_err::mask));
     engine_.break_down(true);
     failed_ = true;
   }
   /// The SMMU loses its power and gets it back: registers at their reset values, work in progress lost, service failure over.
   void reset(const reset_options& o, instant now) noexcept {
-    const guard g{*this};
+    const guard g{*this, device_role::looker};
     now_ = now;
     front_.reset();
     engine_.reset(now, o.keep_caches);
@@ -240,20 +242,20 @@ class smmu {
     failed_ = false;
   }
   void set_front_options(const emu::front_end_options& o) noexcept {
-    const guard g{*this};
+    const guard g{*this, device_role::looker};
     front_.options() = o;
   }
   [[nodiscard]] smmu_counters counters() noexcept {
-    const guard g{*this};
+    const guard g{*this, device_role::looker};
     return {engine_.counters(), front_.counters()};
   }
   /// Entries cached now: leaves, table pointers, configurations.
   [[nodiscard]] std::size_t cached() noexcept {
-    const guard g{*this};
+    const guard g{*this, device_role::looker};
     return engine_.cached().leaves.size() + engine_.cached().tables.size() + engine_.cached().configs.size();
   }
   [[nodiscard]] std::size_t outstanding() noexcept {
-    const guard g{*this};
+    const guard g{*this, device_role::looker};
     return engine_.outstanding();
   }
   [[nodiscard]] const emu::id_registers& id() const noexcept { return options_.id; }
@@ -264,20 +266,26 @@ class smmu {
            slow_.load(std::memory_order_acquire) != 0;  // S9 acquire: pairs with S8
   }
   [[nodiscard]] bool check_invariants() noexcept {
-    const guard g{*this};
+    const guard g{*this, device_role::looker};
     return engine_.check_invariants() && front_.check_invariants();
   }
 
  private:
+  using side_type = device_side<Device>;
+  using knob = bystander<Device>;
+
   struct executor {
     smmu& self;
-    void execute(const command& c) noexcept { self.engine_.execute(c, self.now_, self.raiser()); }
+    void execute(const command& c) noexcept {
+      if (self.engine_.may_act_early()) self.side_.synchronised();
+      self.engine_.execute(c, self.now_, self.raiser());
+    }
     emu::sync_verdict sync(instant now) noexcept {
       if (self.failing_syncs_ != 0) {
         --self.failing_syncs_;
         return emu::sync_verdict::atc_timeout;
       }
-      if (self.engine_.sync(now, self.raiser())) return emu::sync_verdict::done;
+      if (self.engine_.sync(now, self.raiser(), [this]() noexcept { self.side_.synchronised(); })) return emu::sync_verdict::done;
       return self.engine_.atc_timed_out() ? emu::sync_verdict::atc_timeout : emu::sync_verdict::not_yet;
     }
     void smmu_enabled(bool on) noexcept {
@@ -290,22 +298,14 @@ class smmu {
   };
   class guard {
    public:
-    explicit guard(smmu& s) noexcept : smmu_{s} {
-      while (!smmu_.try_lock()) Device::relax();
-    }
-    ~guard() { smmu_.unlock(); }
+    guard(smmu& s, device_role r) noexcept : side_{s.side_} { side_.lock(r); }
+    ~guard() { side_.unlock(); }
     guard(const guard&) = delete;
     guard& operator=(const guard&) = delete;
 
    private:
-    smmu& smmu_;
+    side_type& side_;
   };
-
-  [[nodiscard]] bool try_lock() noexcept {
-    if (lock_.load(std::memory_order_relaxed) != 0) return false;  // S3 relaxed: only spares the exchange, decides nothing
-    return lock_.exchange(1, std::memory_order_acquire) == 0;      // S1 acquire: pairs with S2 of the last device side
-  }
-  void unlock() noexcept { lock_.store(0, std::memory_order_release); }  // S2 release -> S1
 
   auto raiser() noexcept {
     return [this](const event_record& r) noexcept { (void)front_.raise_event(r); };  // a full or disabled queue loses it, as counted there
@@ -318,7 +318,7 @@ class smmu {
   }
   template <class F>
   [[nodiscard]] status with(stream_id sid, F&& f) noexcept {
-    const guard g{*this};
+    const guard g{*this, device_role::looker};
     endpoint* const e = engine_.find_endpoint(sid);
     if (e == nullptr) return errc::not_present;
     f(*e);
@@ -335,15 +335,30 @@ class smmu {
     turns_ = 0;
     engine_.run_agents(now, raiser());
   }
+  template <class Step>
+  bool run(instant now, unsigned max_steps, Step&& front_step) noexcept {
+    if (!side_.try_lock(device_role::consumer)) return false;
+    bool worked = false;
+    turn(now);
+    if (stuck_.load(std::memory_order_acquire) == 0 && !failed_) {  // S5 acquire: pairs with S4
+      for (unsigned i = 0; i != max_steps && step(now, front_step); ++i) {
+        worked = true;
+        turn(now);
+      }
+    }
+    side_.unlock();
+    return worked;
+  }
   /// One unit of work, unless the last command still takes its time. A command that arrived while the device was idle
   /// starts now, one that was waiting started when its predecessor ended.
-  bool step(instant now) noexcept {
+  template <class Step>
+  bool step(instant now, Step& front_step) noexcept {
     now_ = now;
     const std::uint64_t cost = count(options_.engine.command_latency);
-    if (cost == 0) return front_.step(now);
+    if (cost == 0) return front_step(now);
     if (since_epoch(busy_until_) > since_epoch(now)) return false;
     const std::uint64_t before = front_.counters().commands;
-    const bool worked = front_.step(now);
+    const bool worked = front_step(now);
     if (front_.counters().commands != before) busy_until_ = instant{since_epoch(idle_ ? now : busy_until_) + cost};
     idle_ = !worked;
     return worked;
@@ -400,10 +415,10 @@ class smmu {
   instant now_{};
   instant busy_until_{};
   bool idle_{true};
-  alignas(cache_line) typename Device::template atomic<std::uint32_t> lock_{};
-  typename Device::template atomic<std::uint32_t> stuck_{};
-  typename Device::template atomic<std::uint32_t> slow_{};
-  typename Device::template atomic<std::uint64_t> view_{};  // what CPUs see: 0 as it is, frozen bit | CONS, or gone
+  alignas(cache_line) side_type side_{};
+  typename knob::template atomic<std::uint32_t> stuck_{};
+  typename knob::template atomic<std::uint32_t> slow_{};
+  typename knob::template atomic<std::uint64_t> view_{};  // what CPUs see: 0 as it is, frozen bit | CONS, or gone
 };
 
 }  // namespace model
