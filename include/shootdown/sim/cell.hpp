@@ -21,17 +21,29 @@ struct cell {
   std::uint8_t size{};  ///< bytes: 1, 2, 4 or 8
   bool device_word{};   ///< a dma_word: shared with a device, little-endian
 
+  /// The value in the object. Atomic for ThreadSanitizer's sake only, to which fibers are threads: worlds run on one.
   [[nodiscard]] std::uint64_t get() const noexcept {
-    std::uint64_t v = 0;
-    if (size == 8) std::memcpy(&v, at, 8);
-    if (size == 4) std::memcpy(&v, at, 4);
-    if (size < 4) std::memcpy(&v, at, size);
-    return v;
+    switch (size) {
+      case 8: return __atomic_load_n(as<std::uint64_t>(), __ATOMIC_RELAXED);
+      case 4: return __atomic_load_n(as<std::uint32_t>(), __ATOMIC_RELAXED);
+      case 2: return __atomic_load_n(as<std::uint16_t>(), __ATOMIC_RELAXED);
+      default: return __atomic_load_n(as<std::uint8_t>(), __ATOMIC_RELAXED);
+    }
   }
   void put(std::uint64_t v) const noexcept {
-    if (size == 8) std::memcpy(at, &v, 8);
-    if (size == 4) std::memcpy(at, &v, 4);
-    if (size < 4) std::memcpy(at, &v, size);
+    switch (size) {
+      case 8: return __atomic_store_n(as<std::uint64_t>(), v, __ATOMIC_RELAXED);
+      case 4: return __atomic_store_n(as<std::uint32_t>(), static_cast<std::uint32_t>(v), __ATOMIC_RELAXED);
+      case 2: return __atomic_store_n(as<std::uint16_t>(), static_cast<std::uint16_t>(v), __ATOMIC_RELAXED);
+      default: return __atomic_store_n(as<std::uint8_t>(), static_cast<std::uint8_t>(v), __ATOMIC_RELAXED);
+    }
+  }
+
+ private:
+  template <class U>
+  [[nodiscard]] U* as() const noexcept {
+    using aliased [[gnu::may_alias]] = U;
+    return static_cast<aliased*>(at);
   }
 };
 static_assert(std::endian::native == std::endian::little, "sim: the simulator runs on little-endian hosts");
