@@ -29,6 +29,14 @@
 #define SHOOTDOWN_ASAN 0
 #endif
 
+// A function whose plain accesses ThreadSanitizer does not look at: bookkeeping of a scheduler of fibers, which is one
+// thread's in the machine and many threads' in its eyes. See also tsan_ignore, for the inside of a function.
+#if SHOOTDOWN_TSAN
+#define SHOOTDOWN_TSAN_UNSEEN __attribute__((noinline, no_sanitize("thread")))
+#else
+#define SHOOTDOWN_TSAN_UNSEEN
+#endif
+
 #if SHOOTDOWN_TSAN
 extern "C" {
 void __tsan_acquire(void* address);  // NOLINT(bugprone-reserved-identifier): the run-time's own names

@@ -61,7 +61,7 @@ class trial {
   }
 
   /// The trial whose go() runs on this thread; null outside.
-  [[nodiscard]] static trial* current() noexcept { return current_; }
+  [[nodiscard]] SHOOTDOWN_TSAN_UNSEEN static trial* current() noexcept { return current_; }
 
   // For the scenario.
 
@@ -101,7 +101,7 @@ class trial {
   void fail(std::string_view what) {
     note_failure(what);
     if (current_ == this && running_ != nullptr)
-      for (;;) running_->worker->suspend();
+      for (;;) leave();
     throw trial_failed{};
   }
   /// As fail(), for functions that must not throw: returns outside of go().
@@ -170,11 +170,13 @@ class trial {
       leaving = decide(give_way);
     }
     if (leaving != nullptr) leaving->suspend();
+    bool interruptible = false;
     {
       const tsan_ignore quiet;
       running_->chosen = false;
+      interruptible = running_->handler != nullptr;
     }
-    if (running_->handler) interrupts();
+    if (interruptible) interrupts();
   }
   /// A value has changed: those who wait may find what they wait for.
   void changed() noexcept {
@@ -210,7 +212,7 @@ class trial {
       }
     }
     if (!sleep) return step(true);
-    running_->worker->suspend();
+    leave();
     const tsan_ignore quiet;
     running_->seen_changes = changes_ - running_->own_changes;
   }
@@ -229,7 +231,7 @@ class trial {
         ready_ &= ~f.bit();
         blocked_ |= f.bit();
       }
-      running_->worker->suspend();
+      leave();
     }
   }
   [[nodiscard]] bool allocation_fails() {
@@ -410,7 +412,17 @@ class trial {
     wanted_ = flows_[next].get();
     return running_->worker.get();
   }
+  /// Back to loop(), which decides who goes on.
+  void leave() noexcept {
+    crew::worker* mine = nullptr;
+    {
+      const tsan_ignore quiet;
+      mine = running_->worker.get();
+    }
+    mine->suspend();
+  }
   void interrupts() noexcept {
+    std::function<void()>* handler = nullptr;
     {
       const tsan_ignore quiet;
       flow& f = *running_;
@@ -418,8 +430,9 @@ class trial {
       --interrupts_left_;
       f.in_interrupt = true;
       if (log() != nullptr) log()->note(steps_, f.name, "-- interrupt");
+      handler = &f.handler;
     }
-    running_->handler();
+    (*handler)();
     const tsan_ignore quiet;
     running_->in_interrupt = false;
     if (log() != nullptr) log()->note(steps_, running_->name, "-- end of interrupt");
