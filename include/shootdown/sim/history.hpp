@@ -39,10 +39,11 @@ struct history_options {
 ///
 /// The model. C++20 without load buffering: a load returns any store to its cell that coherence and happens-before allow and
 /// that has been executed. Release and acquire, fences of all orders, and release sequences (read-modify-writes only) make
-/// happens-before. seq_cst: the total order S is the order of execution; loads and fences are bound to it as [atomics.order]
-/// demands. Read-modify-writes read what stands directly before them in modification order.
-/// Not covered: load buffering; an S that differs from the order of execution of relaxed chains; more than `longest` stores
-/// of one cell (older ones are forgotten, which makes the memory stronger, and counted).
+/// happens-before. seq_cst: the total order S is the order of execution; accesses and fences are bound to it as
+/// [atomics.order] demands. Read-modify-writes read what stands directly before them in modification order.
+/// Not covered: load buffering; an S that differs from the order of execution (there are outcomes that only such an S
+/// explains); more than `longest` stores of one cell (older ones are forgotten, which makes the memory stronger, and counted).
+/// tests/litmus compares all this with the axioms, outcome by outcome.
 /// Plain accesses are not its business: ThreadSanitizer sees the synchronisation that really took place in the trial.
 ///
 /// Questions (which store, where to place one) go to `Ask`: (kind is value or placement, options) -> answer, 0 the default.
@@ -55,7 +56,6 @@ class history {
     std::uint64_t value{};
     std::uint32_t access{};  ///< its number among those of `by`
     std::uint32_t place{};   ///< in modification order
-    std::uint32_t sc{};      ///< step of S; 0: not seq_cst
     observer by{};
     bool initial{};   ///< was there before the run
     bool modifies{};  ///< a read-modify-write: nothing comes between it and the store before
@@ -89,6 +89,7 @@ class history {
     ++v.now.at[who];
     const stored& s = *l.order[pick(l, who, o == std::memory_order_seq_cst, false, ask, stale)];
     read(l, who, s, o);
+    if (o == std::memory_order_seq_cst) enter_s(l, s);
     return s.value;
   }
 
@@ -128,10 +129,11 @@ class history {
                                       std::memory_order failed, Ask&& ask, std::uint32_t& stale) {
     location& l = at(c);
     ++views_[who].now.at[who];
-    const std::size_t lowest = bound(l, who, ok == std::memory_order_seq_cst);
+    const std::size_t lowest_ok = bound(l, who, ok == std::memory_order_seq_cst);
+    const std::size_t lowest_failed = bound(l, who, failed == std::memory_order_seq_cst);
     places_.clear();
-    for (std::size_t p = l.order.size(); p-- > lowest && places_.size() <= options_.staleness;)
-      if (l.order[p]->value != expected || may_follow(l, p)) places_.push_back(p);
+    for (std::size_t p = l.order.size(); p-- > 0 && places_.size() <= options_.staleness;)
+      if (l.order[p]->value == expected ? p >= lowest_ok && may_follow(l, p) : p >= lowest_failed) places_.push_back(p);
     std::uint32_t answer = 0;
     if (places_.size() > 1) answer = ask(false, static_cast<std::uint32_t>(places_.size()));
     const std::size_t from = places_[answer];
@@ -140,6 +142,8 @@ class history {
     if (s.value != expected) {
       expected = s.value;
       read(l, who, s, failed);
+      if (failed == std::memory_order_seq_cst) enter_s(l, s);
+      if (stale != 0) views_[who].overlooked.push_back(&l);
       return false;
     }
     read(l, who, s, ok);
@@ -199,13 +203,17 @@ class history {
     std::uint32_t access{};
     const stored* what{};
   };
+  struct step_of_s {
+    std::uint32_t step{};
+    const stored* what{};
+  };
   struct location {
     void* at{};
     bool device_word{};
     std::vector<stored*> order;  // modification order
     std::array<std::vector<sighting>, max_observers> sightings;
     std::vector<publication> published;
-    stored* last_sc{};
+    std::vector<step_of_s> sc;  // what seq_cst accesses stored or loaded; never goes back in modification order
   };
   struct view {
     vector_clock now{};
@@ -226,7 +234,7 @@ class history {
     l.order.clear();
     for (auto& s : l.sightings) s.clear();
     l.published.clear();
-    l.last_sc = nullptr;
+    l.sc.clear();
     stored& s = fresh_store();
     s.value = c.get();
     s.initial = true;
@@ -250,7 +258,7 @@ class history {
     vector_clock c = views_[who].now;
     c.join(fences_);
     const std::size_t p = bound_of(l, who, c, true);
-    return l.last_sc != nullptr ? std::max<std::size_t>(p, l.last_sc->place) : p;
+    return l.sc.empty() ? p : std::max<std::size_t>(p, l.sc.back().what->place);
   }
   [[nodiscard]] std::size_t bound_of(const location& l, observer who, const vector_clock& c, bool apart) const noexcept {
     const bool divided = apart && !options_.coherent && l.device_word;
@@ -258,7 +266,7 @@ class history {
     std::size_t p = l.order.size() - 1;
     for (; p != 0; --p) {
       const stored& s = *l.order[p];
-      if (s.initial || (s.sc != 0 && s.sc <= c.fence)) break;
+      if (s.initial) break;
       if (c.knows(s.by, s.access) && (!divided || views_[s.by].device == device)) break;
     }
     for (unsigned u = 0; u != max_observers; ++u) {
@@ -269,6 +277,11 @@ class history {
         p = std::max<std::size_t>(p, list[i].what->place);
         break;
       }
+    }
+    for (std::size_t i = l.sc.size(); i-- != 0;) {
+      if (l.sc[i].step > c.fence) continue;
+      p = std::max<std::size_t>(p, l.sc[i].what->place);
+      break;
     }
     if (divided && device)
       for (const publication& b : l.published)
@@ -307,6 +320,11 @@ class history {
       v.to_acquire.join(s.released);
     }
   }
+  /// A seq_cst access: later ones, and whatever follows a later seq_cst fence, do not go behind the store that it made or saw.
+  void enter_s(location& l, const stored& s) {
+    ++s_;
+    if (l.sc.empty() || l.sc.back().what != &s) l.sc.push_back({s_, &s});
+  }
   void seen(location& l, observer who, const stored& s) {
     auto& list = l.sightings[who];
     if (!list.empty() && list.back().what->place >= s.place) return;
@@ -322,10 +340,7 @@ class history {
     s.modifies = modifies;
     s.released = releases(o) ? v.now : v.at_release;
     if (modifies) s.released.join(l.order[place - 1]->released);
-    if (o == std::memory_order_seq_cst) {
-      s.sc = ++s_;
-      l.last_sc = &s;
-    }
+    if (o == std::memory_order_seq_cst) enter_s(l, s);
     if (releases(o)) tsan_release(&s);
     l.order.insert(l.order.begin() + static_cast<std::ptrdiff_t>(place), &s);
     for (std::size_t p = place; p != l.order.size(); ++p) l.order[p]->place = static_cast<std::uint32_t>(p);
