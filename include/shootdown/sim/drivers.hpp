@@ -18,10 +18,9 @@ namespace sim {
 /// Every trial with at most `bound` interferences, depth first, each exactly once. An interference is an answer other than 0
 /// that was not free: a preemption, an old value, an interrupt, a failure. Free answers (who goes on when the running flow
 /// waits) are all tried.
-/// `exactly`: only trials with just as many, so that bounds 0, 1, 2 ... run one after another visit nothing twice.
 class dfs final : public chooser {
  public:
-  explicit dfs(unsigned bound, bool exactly = false) noexcept : bound_{bound}, exactly_{exactly} {}
+  explicit dfs(unsigned bound) noexcept : bound_{bound} {}
 
   void begin() override {
     at_ = 0;
@@ -52,8 +51,6 @@ class dfs final : public chooser {
   }
   /// Decisions of the longest trial.
   [[nodiscard]] std::size_t depth() const noexcept { return depth_; }
-  /// Has the last trial been the first to have just `bound` interferences? Others were visited under a smaller bound.
-  [[nodiscard]] bool counts() const noexcept { return !exactly_ || spent_ == bound_; }
 
  private:
   struct branch {
@@ -64,7 +61,6 @@ class dfs final : public chooser {
   [[nodiscard]] static unsigned cost(const branch& b) noexcept { return b.answer != 0 && !b.free ? 1 : 0; }
 
   unsigned bound_;
-  bool exactly_;
   std::vector<branch> path_;
   std::size_t at_{};
   unsigned spent_{};
