@@ -266,6 +266,15 @@ TEST_F(list_test, spans_are_never_below_the_largest_unit) {
   ask({leaves(0x11000, 0x1000)});
   EXPECT_EQ(trace(), (commands{atc(7, 0, 0x10000, 4), atc(8, 0, 0x10000, 4)}));
 }
+TEST_F(list_test, of_functions_behind_one_stream_the_largest_unit_counts) {
+  for (const bool larger_first : {false, true}) {
+    build({ats(p, 2, 3, entry_type::ats, larger_first ? 3 : 0), ats(p, 2, 3, entry_type::ats, larger_first ? 0 : 3)});
+    ask({leaves(0x5000, 4096)});
+    EXPECT_EQ(trace(), (commands{atc(2, 3, 0, 3)})) << "asked once, for no less than eight pages";
+    drop({ats(p, 2, 3), ats(p, 2, 3)});
+  }
+}
+
 TEST_F(list_test, several_spans_when_allowed) {
   build({ats(p, 7), ats(p, 8, 5)});
   plan_rules rules;

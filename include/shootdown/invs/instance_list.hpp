@@ -56,7 +56,10 @@ class instance_list {
       const entry_spec<Port>& e = a[next].spec;
       if (!a[next].live()) continue;
       if (e.type == entry_type::s2_vmid_s1_clear && l.operands_->whole_tag()) continue;
-      if (before != nullptr && repeats(*before, e)) continue;
+      if (before != nullptr && repeats(*before, e)) {
+        if (e.type == entry_type::ats) l.stu_ = std::max(l.stu_, e.stu);  // functions behind one StreamID can differ in their unit
+        continue;
+      }
       before = &e;
       l.add(e, next - first);
     }
