@@ -39,7 +39,8 @@ struct smmu_counters {
 /// One SMMU of the model: the emulation's front end over the adversary engine, behind one lock (device_side).
 ///
 /// Contract. Registers from any thread. Everything else is the device side and runs under a lock of its own: advance() only
-///   tries it, so that it never waits (whoever gets it runs the device for a bounded number of steps, the others return);
+///   tries it, so that it never waits (whoever gets it runs the device for a bounded number of steps, the others return; where
+///   the device is a flow of its own that flow waits its turn);
 ///   translate, land, counters and the knobs wait for it. Time is the caller's; no thread, no clock.
 ///   A walk is one step among the device's steps; what the CPUs do meanwhile, it may see or not. Where an environment keeps the
 ///   views of consumer and walks apart, they meet when invalidations take effect; agents of add_agent() would walk with the
@@ -337,7 +338,10 @@ class smmu {
   }
   template <class Step>
   bool run(instant now, unsigned max_steps, Step&& front_step) noexcept {
-    if (!side_.try_lock(device_role::consumer)) return false;
+    if (device_runs_alone<Device>())
+      side_.lock(device_role::consumer);
+    else if (!side_.try_lock(device_role::consumer))
+      return false;
     bool worked = false;
     turn(now);
     if (stuck_.load(std::memory_order_acquire) == 0 && !failed_) {  // S5 acquire: pairs with S4
