@@ -160,12 +160,12 @@ class timed_lines {
     if (l.waiting[chosen].own) {
       timed_cpu& winner = *l.waiting[chosen].who;
       l.waiting.erase(l.waiting.begin() + static_cast<std::ptrdiff_t>(chosen));
-      const std::uint64_t arrival = now + arbitration_.transfer((l.copies | l.asking).count() - 1);  // the winner is among them
+      const std::uint64_t arrival = now + journey((l.copies | l.asking).count() - 1);  // the winner is among them
       l.asking.remove(winner.index);
       l.arriving = 1;
       scheduler_->wake(winner, arrival);
     } else {
-      const std::uint64_t arrival = now + arbitration_.transfer(l.asking.count() - 1);
+      const std::uint64_t arrival = now + journey(l.asking.count() - 1);
       std::size_t kept = 0;
       for (const timed_line::request r : l.waiting) {
         if (r.own) {
@@ -180,6 +180,8 @@ class timed_lines {
     }
     l.owner = nullptr;
   }
+
+  [[nodiscard]] std::uint64_t journey(unsigned others) const noexcept { return arbitration_.transfer(scheduler_->count(), others); }
 
   void call(timed_line& l, std::uint64_t time) noexcept {
     if (l.called) return;

@@ -194,6 +194,11 @@ class timed_run {
   static void spend(std::uint64_t ns) noexcept {
     if (auto* const m = detail::timed_running()) m->scheduler.current()->clock += ns;
   }
+  /// Events of the run so far, for tasks with a budget. Deterministic, as everything is.
+  [[nodiscard]] static std::uint64_t events() noexcept {
+    auto* const m = detail::timed_running();
+    return m == nullptr ? 0 : m->scheduler.events();
+  }
 
   timed_report operator()(std::vector<task> tasks) {
     timed_report& r = machine_.report;

@@ -97,18 +97,16 @@ class trial {
   void require(bool good, std::string_view what) {
     if (!good) fail(what);
   }
-  /// The trial has failed. Inside of a flow and in the scenario this does not return.
-  void fail(std::string_view what) {
+  /// The trial has failed. Does not return.
+  [[noreturn]] void fail(std::string_view what) {
     note_failure(what);
-    if (current_ == this && running_ != nullptr)
-      for (;;) leave();
+    while (current() == this) leave();
     throw trial_failed{};
   }
   /// As fail(), for functions that must not throw: returns outside of go().
   void note_failure(std::string_view what) noexcept {
     const tsan_ignore quiet;
-    if (failure_.empty()) failure_ = what;
-    if (failure_.empty()) failure_ = "failed";
+    if (failure_.empty()) failure_ = what.empty() ? "failed" : what;
     if (log_ != nullptr && log_->on()) log_->note(steps_, running_ != nullptr ? running_->name : "-", failure_);
   }
   void note(std::string_view what) {
@@ -319,17 +317,21 @@ class trial {
   }
 
   void loop() {
-    running_ = flows_.back().get();
-    flow* next = pick_next();
-    while (next != nullptr && !failed()) {
+    flow* next = nullptr;
+    crew::worker* worker = nullptr;
+    const auto to_next = [&] {
+      const tsan_ignore quiet;
+      if (next != nullptr && next->worker->idle() && next->now != flow::state::ended) ended(*next);
+      next = failed() ? nullptr : wanted_ != nullptr ? wanted_ : pick_next();
+      if (next == nullptr) return false;
       running_ = next;
       running_->chosen = true;
       wanted_ = nullptr;
-      next->worker->resume();
-      if (failed()) break;
-      if (next->worker->idle() && next->now != flow::state::ended) ended(*next);
-      next = wanted_ != nullptr ? wanted_ : pick_next();
-    }
+      worker = next->worker.get();
+      return true;
+    };
+    running_ = flows_.back().get();
+    while (to_next()) worker->resume();
   }
   void ended(flow& f) {
     f.now = flow::state::ended;
