@@ -3,11 +3,13 @@
 
 #include <zlib.h>
 
+#include <algorithm>
+#include <limits>
 #include <memory>
 #include <optional>
 #include <type_traits>
+#include <utility>
 
-#include "absl/container/flat_hash_set.h"
 #include "absl/status/status.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
@@ -32,9 +34,33 @@ std::optional<std::uint64_t> value_of(absl::string_view bracket, absl::string_vi
   return std::nullopt;
 }
 
+/// 2 MiB blocks, as runs of block numbers: a single command of a recording may claim to name 2^35 of them.
+class block_set {
+ public:
+  /// The blocks of [address, address + bytes), the last one only if it is whole.
+  void add(std::uint64_t address, std::uint64_t bytes) {
+    const std::uint64_t end =
+        bytes > std::numeric_limits<std::uint64_t>::max() - address ? std::numeric_limits<std::uint64_t>::max() : address + bytes;
+    if (address / block_bytes < end / block_bytes) runs_.emplace_back(address / block_bytes, end / block_bytes);
+  }
+  /// Behind the last add(): lets contains() answer.
+  void seal() {
+    std::sort(runs_.begin(), runs_.end());
+    std::uint64_t furthest = 0;
+    for (auto& [first, end] : runs_) furthest = end = std::max(end, furthest);
+  }
+  [[nodiscard]] bool contains(std::uint64_t block) const {
+    const auto behind = std::upper_bound(runs_.begin(), runs_.end(), std::pair{block, std::numeric_limits<std::uint64_t>::max()});
+    return behind != runs_.begin() && block < (behind - 1)->second;
+  }
+
+ private:
+  std::vector<std::pair<std::uint64_t, std::uint64_t>> runs_;  // first, end; sealed: each end the furthest so far
+};
+
 /// Adds up the recorded answer: brackets are commands without their names, `[SYNC]` among them.
 absl::Status count_answer(absl::string_view answer, trace_unmap& out) {
-  absl::flat_hash_set<std::uint64_t> blocks;
+  block_set blocks;
   std::vector<std::uint64_t> table_flushes;
   while (true) {
     answer = absl::StripLeadingAsciiWhitespace(answer);
@@ -55,11 +81,12 @@ absl::Status count_answer(absl::string_view answer, trace_unmap& out) {
     if (num > 31 || scale > 39) return absl::InvalidArgumentError("num or scale of a recorded command out of range");
     const std::uint64_t bytes = ((num + 1) << scale) * page_bytes;
     if (value_of(bracket, "leaf") == 1u && value_of(bracket, "ttl") == 2u) {
-      for (std::uint64_t b = *addr / block_bytes; b < (*addr + bytes) / block_bytes; ++b) blocks.insert(b);
+      blocks.add(*addr, bytes);
     } else if (value_of(bracket, "leaf") == 0u) {
       table_flushes.push_back(*addr / block_bytes);
     }
   }
+  blocks.seal();
   for (const std::uint64_t region : table_flushes) out.recorded_map_time += blocks.contains(region) ? 1u : 0u;
   return absl::OkStatus();
 }
@@ -69,17 +96,22 @@ struct gz_close {
 };
 using gz_handle = std::unique_ptr<std::remove_pointer_t<gzFile>, gz_close>;
 
-/// The whole file, unpacked when it is gzip (zlib passes plain files through).
-absl::StatusOr<std::string> slurp(const std::string& path) {
+/// The whole file, unpacked when it is gzip (zlib passes plain files through); at most `limit` bytes of text.
+absl::StatusOr<std::string> slurp(const std::string& path, std::size_t limit) {
   gz_handle file{gzopen(path.c_str(), "rb")};
   if (!file) return absl::NotFoundError(absl::StrCat(path, ": cannot be opened"));
   std::string text;
   char buffer[1 << 16];
   int got = 0;
-  while ((got = gzread(file.get(), buffer, sizeof buffer)) > 0) text.append(buffer, static_cast<std::size_t>(got));
+  while ((got = gzread(file.get(), buffer, sizeof buffer)) > 0) {
+    text.append(buffer, static_cast<std::size_t>(got));
+    if (text.size() > limit) return absl::ResourceExhaustedError(absl::StrCat(path, ": more than ", limit, " bytes of text"));
+  }
   int code = Z_OK;
   const char* reason = gzerror(file.get(), &code);
-  if (got < 0 || (code != Z_OK && code != Z_STREAM_END)) return absl::DataLossError(absl::StrCat(path, ": damaged gzip data: ", reason));
+  if (got < 0 || (code != Z_OK && code != Z_STREAM_END)) {
+    return absl::DataLossError(absl::StrCat(path, ": damaged gzip data behind byte ", text.size(), " of the text: ", reason));
+  }
   return text;
 }
 
@@ -115,8 +147,8 @@ absl::StatusOr<trace_unmap> parse_pairs_line(std::string_view std_line) {
   return out;
 }
 
-absl::StatusOr<std::vector<trace_unmap>> read_pairs(const std::string& path) {
-  absl::StatusOr<std::string> text = slurp(path);
+absl::StatusOr<std::vector<trace_unmap>> read_pairs(const std::string& path, std::size_t limit) {
+  absl::StatusOr<std::string> text = slurp(path, limit);
   if (!text.ok()) return text.status();
   std::vector<trace_unmap> unmaps;
   std::size_t number = 0;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -36,14 +37,18 @@ inline constexpr std::uint64_t large_unmap_pages = 512;
 /// Largest input address a recording may name: the replay gives every thread a 2^41-byte slice of a 48-bit space.
 inline constexpr unsigned trace_address_bits = 41;
 
+/// Largest recording that is read: the longest one here has 1.1 MB.
+inline constexpr std::size_t trace_text_limit = std::size_t{256} << 20;
+
 /// Parses one line of the `pairs` format: `unmap 0xIOVA+PAGES events=N : [command] [SYNC] ...`. Everything behind
 /// IOVA+PAGES is optional. The error says what is wrong, without the line number.
 absl::StatusOr<trace_unmap> parse_pairs_line(std::string_view line);
 
 /// Reads a whole recording, plain or gzip (told apart by content). Blank lines and lines starting with '#' are skipped.
-/// Errors: NotFound (cannot open), DataLoss (damaged gzip), InvalidArgument "FILE:LINE: reason", also for a file without
-/// any unmap.
-absl::StatusOr<std::vector<trace_unmap>> read_pairs(const std::string& path);
+/// Errors: NotFound (cannot open), DataLoss (damaged gzip), ResourceExhausted (more than `limit` bytes of text: a packed file
+/// can hold a thousand times its size), InvalidArgument "FILE:LINE: reason", also for a file without any unmap.
+/// Memory: O(limit), whatever the numbers in the text say.
+absl::StatusOr<std::vector<trace_unmap>> read_pairs(const std::string& path, std::size_t limit = trace_text_limit);
 
 /// Sums over the unmaps of at least `min_pages` pages.
 recorded_totals sum_recorded(const std::vector<trace_unmap>& unmaps, std::uint64_t min_pages);

@@ -124,3 +124,29 @@ TEST(trace_reader, empty_missing_and_damaged_files_are_errors) {
   scratch_file flipped(bytes);
   EXPECT_FALSE(sb::read_pairs(flipped.path()).ok());
 }
+
+TEST(trace_reader, a_command_that_claims_to_name_everything_costs_no_more_than_another) {
+  const auto u = sb::parse_pairs_line(
+      "unmap 0x200000+512 events=3 : [num=31 scale=39 leaf=1 ttl=2 addr=0x200000] [num=31 scale=39 leaf=1 ttl=2 addr=0xffffffffffe00000] "
+      "[leaf=0 addr=0x200000] [leaf=0 addr=0xfffffe00000] [leaf=0 addr=0x1ff000]");
+  ASSERT_TRUE(u.ok()) << u.status().ToString();
+  EXPECT_EQ(u->recorded_tlbi, 5u);
+  EXPECT_EQ(u->recorded_map_time, 2u) << "the block before the first is not named";
+}
+
+TEST(trace_reader, blocks_of_several_commands_are_found_wherever_they_begin) {
+  const auto u = sb::parse_pairs_line(
+      "unmap 0x200000+512 events=3 : [num=0 scale=9 leaf=1 ttl=2 addr=0x800000] [num=7 scale=9 leaf=1 ttl=2 addr=0x200000] "
+      "[num=0 scale=9 leaf=1 ttl=2 addr=0x400000] [num=0 scale=0 leaf=1 ttl=2 addr=0x2000000] "
+      "[leaf=0 addr=0x200000] [leaf=0 addr=0x11ff000] [leaf=0 addr=0x1200000] [leaf=0 addr=0x2000000]");
+  ASSERT_TRUE(u.ok()) << u.status().ToString();
+  EXPECT_EQ(u->recorded_map_time, 2u) << "eight blocks from 2 MiB on, and no part of a block";
+}
+
+TEST(trace_reader, a_text_beyond_the_limit_is_an_error) {
+  const scratch_file file{"unmap 0x1000+1\nunmap 0x2000+1\n"};
+  EXPECT_TRUE(sb::read_pairs(file.path(), 30).ok());
+  const auto u = sb::read_pairs(file.path(), 29);
+  EXPECT_EQ(u.status().code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_THAT(std::string(u.status().message()), HasSubstr(file.path() + ": more than 29 bytes"));
+}
