@@ -116,11 +116,13 @@ class variants {
       if (plain_orders(i)) orders.push_back(i);
     }
     if (orders.size() <= most) numbers.insert(orders.begin(), orders.end());
-    for (std::uint64_t i = 1; numbers.size() < most && numbers.size() < n; ++i) {
-      std::uint64_t z = i * 0x9e3779b97f4a7c15;
-      z = (z ^ (z >> 29)) * 0xbf58476d1ce4e5b9;
-      numbers.insert((z ^ (z >> 32)) % n);
-    }
+    draw(numbers, most);
+    return {numbers.begin(), numbers.end()};
+  }
+  /// `most` of them (or all) at random, the same ones every time.
+  [[nodiscard]] std::vector<std::uint64_t> drawn(std::uint64_t most) const {
+    std::set<std::uint64_t> numbers;
+    draw(numbers, most);
     return {numbers.begin(), numbers.end()};
   }
 
@@ -165,6 +167,14 @@ class variants {
     if (k == kind::load) return load_orders;
     if (k == kind::store) return store_orders;
     return rmw_orders;
+  }
+  void draw(std::set<std::uint64_t>& numbers, std::uint64_t most) const {
+    const std::uint64_t n = count();
+    for (std::uint64_t i = 1; numbers.size() < most && numbers.size() < n; ++i) {
+      std::uint64_t z = i * 0x9e3779b97f4a7c15;
+      z = (z ^ (z >> 29)) * 0xbf58476d1ce4e5b9;
+      numbers.insert((z ^ (z >> 32)) % n);
+    }
   }
   [[nodiscard]] bool only(std::uint64_t number, bool fences) const {
     for (const place& p : places_) {

@@ -47,6 +47,15 @@ struct comparison {
       if (!o.outcomes.contains(x)) missed.push_back(text_of(p) + " : " + text_of(p, x));
   }
 
+  comparison& operator+=(const comparison& o) {
+    programs += o.programs, executions += o.executions, allowed += o.allowed, observed += o.observed;
+    load_buffering += o.load_buffering, s_order += o.s_order;
+    forbidden.insert(forbidden.end(), o.forbidden.begin(), o.forbidden.end());
+    beyond.insert(beyond.end(), o.beyond.begin(), o.beyond.end());
+    missed.insert(missed.end(), o.missed.begin(), o.missed.end());
+    return *this;
+  }
+
   /// For the message of a failed test: how many, and the first few.
   [[nodiscard]] std::string report() const {
     std::string s = std::to_string(programs) + " programs, " + std::to_string(executions) + " executions";
