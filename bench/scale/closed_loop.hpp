@@ -23,13 +23,15 @@ struct loop_case {
   std::uint32_t preempted_in_1000{};
   queue::completion_mode completion{queue::completion_mode::msi};
   sim::line_arbitration arbitration{sim::fitted_arbitration};
-  std::uint32_t operations{4000};  ///< measured, of all CPUs; as many again per CPU as it takes to warm up come before
+  std::uint32_t operations{4000};         ///< to measure, of all CPUs; some more come before them to warm up
+  std::uint64_t event_budget{6'000'000};  ///< beyond it the loop ends as soon as it has measured a few
   unsigned log2size{12};
   std::uint64_t seed{1};
 };
 
 struct loop_result {
   double per_second{};  ///< of all CPUs
+  std::uint64_t measured{};
   std::uint64_t p50{};  ///< submit to return of wait, ns
   std::uint64_t p99{};
   std::uint64_t worst{};
@@ -88,9 +90,9 @@ template <class Strategy>
     return out;
   }
 
-  const std::uint64_t warm_up = std::uint64_t{c.cpus} * 4 + 200, enough = warm_up + c.operations;
+  const std::uint64_t warm_up = std::uint64_t{c.cpus} + 100, enough = warm_up + c.operations, few = 200;
   std::uint64_t done = 0, began = 0, ended = 0;
-  bool early = false, refused = false;
+  bool early = false, refused = false, stop = false;
   std::vector<std::uint64_t> latencies;
   latencies.reserve(c.operations);
   const command tlbi = cmd::tlbi_nh_va{}.encode();
@@ -100,7 +102,7 @@ template <class Strategy>
       detail::dice dice{c.seed, cpu};
       const auto spend = [&](std::uint64_t ns) { sim::timed_run::spend(ns); };
       spend(dice(c.think + c.think_spread + 1));
-      while (done < enough) {
+      while (!stop) {
         spend(c.think - c.think_spread + dice(2 * c.think_spread + 1));
         const std::uint64_t from = since_epoch(env::now());
         const array_list list{&tlbi, 1};
@@ -114,8 +116,11 @@ template <class Strategy>
         const std::uint64_t to = since_epoch(env::now());
         ++done;
         if (done == warm_up) began = to;
-        if (done > warm_up && done <= enough) latencies.push_back(to - from);
-        if (done == enough) ended = to;
+        if (done > warm_up && !stop) {
+          latencies.push_back(to - from);
+          ended = to;
+        }
+        stop = stop || done == enough || (latencies.size() >= few && sim::timed_run::events() > c.event_budget);
       }
     });
   }
@@ -140,7 +145,8 @@ template <class Strategy>
   if (out.failure != nullptr) return out;
   std::sort(latencies.begin(), latencies.end());
   const auto at = [&latencies](std::size_t thousandths) { return latencies[(latencies.size() - 1) * thousandths / 1000]; };
-  out.per_second = 1e9 * c.operations / static_cast<double>(ended - began);
+  out.measured = latencies.size();
+  out.per_second = 1e9 * static_cast<double>(out.measured) / static_cast<double>(ended - began);
   out.p50 = at(500);
   out.p99 = at(990);
   out.worst = latencies.back();

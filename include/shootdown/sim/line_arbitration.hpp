@@ -34,11 +34,11 @@ struct line_arbitration {
 /// Fitted to the compare-exchange column of John Garry's measurements of August 2020 (map and unmap per second and CPU at 8,
 /// 16, 32 and 64 CPUs, and the share of compare-exchanges that succeed at 64) by `./run scale --fit`, which finds these
 /// numbers again. Never fitted to anything else: what they say about other algorithms is a prediction.
-inline constexpr line_arbitration fitted_arbitration{100, 15, 0};
+inline constexpr line_arbitration fitted_arbitration{225, 11, 0};
 
 /// The third fitted number, which belongs to that experiment and not to the machine: what a CPU did there between two
 /// invalidations (IOVA and page table work of one map and unmap), mean, +- half, in nanoseconds.
-inline constexpr std::uint64_t fitted_map_unmap_work = 2100;
+inline constexpr std::uint64_t fitted_map_unmap_work = 2000;
 
 }  // namespace sim
 SHOOTDOWN_END

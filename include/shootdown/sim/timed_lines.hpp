@@ -54,15 +54,15 @@ struct timed_line {
   timed_cpu* owner{};            ///< the one that may write it; its copy is then the only one
   cpu_set asking;                ///< CPUs in `waiting`
   std::vector<request> waiting;  ///< oldest first
-  unsigned arriving{};           ///< CPUs it is on its way to; nobody owns it meanwhile
+  bool moving{};                 ///< on its way to somebody; nobody owns it meanwhile
   bool called{};                 ///< an arbitration is due at free_at
   std::uint64_t free_at{};       ///< its last writer is done with it
   timed_lines* home{};
 };
 
 /// The cache-line model. A load hits if the CPU has a copy, a store or read-modify-write if it owns the line; anything else
-/// asks for the line and waits. A line goes to one writer, or to all waiting readers at once, and then somewhere else; who is
-/// next and how long it takes is `line_arbitration`. Others keep their copies until a writer has the line.
+/// asks for the line and waits. A line serves one request at a time, readers too (a home node admits one transaction per
+/// address); who is next and how long it takes is `line_arbitration`. Others keep their copies until a writer has the line.
 ///
 /// CPUs execute in order and have no store buffer: a store that does not own its line waits for it, as in a CPU that must
 /// not let it pass a release. Caches never run out of room: a line is lost to others only.
@@ -83,7 +83,7 @@ class timed_lines {
     c.clock += cost;
     if (own) l.free_at = c.clock;
     if (!own) c.watch(&l);
-    if (l.arriving == 0 && !l.waiting.empty()) call(l, own ? c.clock : effect);
+    if (!l.moving && !l.waiting.empty()) call(l, own ? c.clock : effect);
   }
 
   /// The device writes: it does not queue for the line, but every copy goes.
@@ -136,14 +136,14 @@ class timed_lines {
   void fetch(timed_line& l, timed_cpu& c, bool own) noexcept {
     l.waiting.push_back({&c, own});
     l.asking.add(c.index);
-    if (l.arriving == 0 && !l.called) {
+    if (!l.moving && !l.called) {
       if (l.free_at <= c.clock)
         grant(l, c.clock);
       else
         call(l, l.free_at);
     }
     scheduler_->block();
-    --l.arriving;
+    l.moving = false;
     if (own) {
       l.copies.remove(c.index);
       l.copies.each([&](unsigned i) { lose(scheduler_->cpu(i), l); });
@@ -157,31 +157,14 @@ class timed_lines {
   void grant(timed_line& l, std::uint64_t now) noexcept {
     const bool oldest = l.waiting.size() == 1 || scheduler_->chance(arbitration_.oldest_first);
     const std::size_t chosen = oldest ? 0 : scheduler_->draw() % l.waiting.size();
-    if (l.waiting[chosen].own) {
-      timed_cpu& winner = *l.waiting[chosen].who;
-      l.waiting.erase(l.waiting.begin() + static_cast<std::ptrdiff_t>(chosen));
-      const std::uint64_t arrival = now + journey((l.copies | l.asking).count() - 1);  // the winner is among them
-      l.asking.remove(winner.index);
-      l.arriving = 1;
-      scheduler_->wake(winner, arrival);
-    } else {
-      const std::uint64_t arrival = now + journey(l.asking.count() - 1);
-      std::size_t kept = 0;
-      for (const timed_line::request r : l.waiting) {
-        if (r.own) {
-          l.waiting[kept++] = r;
-          continue;
-        }
-        l.asking.remove(r.who->index);
-        ++l.arriving;
-        scheduler_->wake(*r.who, arrival);
-      }
-      l.waiting.resize(kept);
-    }
+    const timed_line::request winner = l.waiting[chosen];
+    const unsigned concerned = (winner.own ? l.copies | l.asking : l.asking).count();  // the winner is among them
+    l.waiting.erase(l.waiting.begin() + static_cast<std::ptrdiff_t>(chosen));
+    l.asking.remove(winner.who->index);
     l.owner = nullptr;
+    l.moving = true;
+    scheduler_->wake(*winner.who, now + arbitration_.transfer(scheduler_->count(), concerned - 1));
   }
-
-  [[nodiscard]] std::uint64_t journey(unsigned others) const noexcept { return arbitration_.transfer(scheduler_->count(), others); }
 
   void call(timed_line& l, std::uint64_t time) noexcept {
     if (l.called) return;
@@ -191,7 +174,7 @@ class timed_lines {
   static void arbitrate(void* p, std::uint64_t now) noexcept {
     timed_line& l = *static_cast<timed_line*>(p);
     l.called = false;
-    if (l.arriving == 0 && !l.waiting.empty()) l.home->grant(l, now);
+    if (!l.moving && !l.waiting.empty()) l.home->grant(l, now);
   }
 
   void sleep(timed_cpu& c, std::uint64_t until) noexcept {
