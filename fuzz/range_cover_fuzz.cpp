@@ -1,53 +1,38 @@
 // SPDX-License-Identifier: MIT
-// Bytes -> a piece and rules -> a cover, judged on its encoded words alone: refused exactly when it is bad input, else
-// legal, covering, and within the surplus of its policy. ATC spans and the gather ride along. abort() on a violation.
+// Bytes -> pieces and rules -> covers, judged on their encoded words alone: refused exactly when it is bad input, else
+// legal, covering, and within the surplus of its policy; small pieces against a set of pages as well. ATC spans are held
+// against the best choice there is, found by search. A gather takes every piece and may neither lose nor invent a byte.
+//
+// Input: tag, then steps: flags (1 byte: 1 RIL, 2 wide SCALE, 4-8 policy, 16 address bits 48 instead of the next byte,
+// 32 an entry limit follows, 64 a small piece, 128 look at the gather and empty it), a piece (make_piece, make_small_piece),
+// the limit of ATC spans (1 byte).
+//
+// Under test: range/
+#include <algorithm>
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <span>
+#include <vector>
+
 #include <shootdown/range/atc_span.hpp>
 #include <shootdown/range/cover.hpp>
 #include <shootdown/range/gather.hpp>
 
-#include <cstddef>
-#include <cstdint>
-#include <cstdio>
-#include <cstdlib>
-#include <vector>
+#include "input.hpp"
+
+extern "C" const std::uint8_t fuzz_format_tag = 'v';
 
 namespace sd = shootdown;
 
 namespace {
+using fuzz::require;
 
 __extension__ typedef unsigned __int128 wide;  // nothing wraps in it
 
-[[noreturn]] void violated(const char* what) {
-  std::fprintf(stderr, "range_cover_fuzz: %s\n", what);
-  std::abort();
-}
-void require(bool condition, const char* what) {
-  if (!condition) violated(what);
-}
-
-/// The input as a stream of integers; zeros once it is used up.
-class byte_stream {
- public:
-  byte_stream(const std::uint8_t* data, std::size_t size) : data_{data}, left_{size} {}
-  std::uint8_t u8() {
-    if (left_ == 0) return 0;
-    --left_;
-    return *data_++;
-  }
-  std::uint64_t u64() {
-    std::uint64_t v = 0;
-    for (unsigned i = 0; i != 8; ++i) v |= std::uint64_t{u8()} << (8 * i);
-    return v;
-  }
-  [[nodiscard]] bool empty() const { return left_ == 0; }
-
- private:
-  const std::uint8_t* data_;
-  std::size_t left_;
-};
-
 /// A piece near an interesting place: raw words would hardly ever pass validation.
-sd::range_piece make_piece(byte_stream& in, unsigned bits) {
+sd::range_piece make_piece(fuzz::input& in, unsigned bits) {
   sd::range_piece p;
   const std::uint8_t shape = in.u8();
   p.g = static_cast<sd::granule>(shape & 3);
@@ -66,6 +51,28 @@ sd::range_piece make_piece(byte_stream& in, unsigned bits) {
   return p;
 }
 
+/// At most 256 granules, so that its pages can be counted one by one.
+sd::range_piece make_small_piece(fuzz::input& in, unsigned bits) {
+  sd::range_piece p;
+  const std::uint8_t shape = in.u8();
+  p.g = static_cast<sd::granule>(1 + shape % 3);
+  p.leaf_levels = static_cast<std::uint8_t>(shape >> 4 & 15);
+  p.freed_levels = in.u8() & 15;
+  const unsigned shift = 10 + 2 * (1 + shape % 3);
+  p.bytes = (std::uint64_t{in.u8()} + 1) << shift;
+  const std::uint64_t from_edge = std::uint64_t{in.u8()} << shift;
+  const std::uint64_t half = std::uint64_t{1} << bits;
+  const std::uint8_t where = in.u8();
+  switch (where & 3) {
+    case 0: p.address = from_edge; break;
+    case 1: p.address = half - p.bytes - from_edge; break;
+    case 2: p.address = 0 - half + from_edge; break;
+    default: p.address = 0 - p.bytes - from_edge; break;
+  }
+  p.address += (std::uint64_t{where} >> 2) << 21 & (half / 2 - 1);
+  return p;
+}
+
 /// Independent restatement of validate() in 128-bit arithmetic, where nothing wraps.
 bool acceptable(const sd::range_piece& p, unsigned bits) {
   const unsigned tg = static_cast<unsigned>(p.g);
@@ -80,6 +87,30 @@ bool acceptable(const sd::range_piece& p, unsigned bits) {
   const wide half = wide{1} << bits;
   const wide top = wide{1} << 64;
   return end <= half || (p.address >= top - half && end <= top);
+}
+
+/// The granules that the commands name, one by one. Small pieces only.
+void judge_pages(const sd::range_piece& p, const sd::cover_rules& r, const sd::cover& c) {
+  const unsigned tg = static_cast<unsigned>(p.g);
+  const unsigned shift = 10 + 2 * tg;
+  std::map<std::uint64_t, unsigned> named;  // granule number -> how often
+  for (std::uint32_t i = 0; i != c.count(); ++i) {
+    const std::uint64_t dw0 = c.operand(i).dw0(), dw1 = c.operand(i).dw1();
+    const std::uint64_t first = dw1 >> shift, num = dw0 >> 12 & 31, scale = dw0 >> 20 & 63;
+    require((dw1 & ~std::uint64_t{0xfff}) == first << shift, "ADDR inside a granule");
+    std::uint64_t n = (num + 1) << scale;
+    if ((dw1 >> 10 & 3) == 0) n = (c.count() == 1 ? p.bytes : c.operand(1).address() - c.operand(0).address()) >> shift;  // the leaf
+    require(n <= 1024, "a small piece with a large command");
+    for (std::uint64_t g = first; g != first + n; ++g) ++named[g];
+  }
+  const std::uint64_t first = p.address >> shift, count = p.bytes >> shift;
+  for (std::uint64_t g = first; g != first + count; ++g) require(named.contains(g), "a granule of the piece is not named");
+  require(named.size() - count == c.over_bytes() >> shift, "granules beyond the piece");
+  if (r.policy == sd::cover_policy::disjoint && r.range_invalidation && count > 1) {
+    unsigned twice = 0;
+    for (const auto& [g, times] : named) twice += times - 1;
+    require(twice == 0 || (twice == 1 && named[first + count - 2] == 2), "disjoint names a granule twice");
+  }
 }
 
 void judge(const sd::range_piece& p, const sd::cover_rules& r) {
@@ -100,6 +131,8 @@ void judge(const sd::range_piece& p, const sd::cover_rules& r) {
   const wide half_first = upper ? (wide{1} << 64) - low : 0;
   const wide half_end = upper ? wide{1} << 64 : low;
   const wide piece_end = wide{p.address} + p.bytes;
+
+  if (p.bytes >> granule_shift <= 256) judge_pages(p, r, c);
 
   // Millions of commands only without RIL: there both ends and a sample are judged.
   const std::uint32_t stride = c.count() > 4096 ? c.count() / 2048 : 1;
@@ -163,6 +196,36 @@ void judge(const sd::range_piece& p, const sd::cover_rules& r) {
   }
 }
 
+/// The fewest bytes, in units of 2^stu, that k aligned blocks inside [base, base + 2^height) need to cover what of
+/// [first, last] lies there; too_many if k is too few.
+constexpr std::uint64_t too_many = ~std::uint64_t{0};
+std::uint64_t best(std::uint64_t base, unsigned height, std::uint64_t first, std::uint64_t last, unsigned k) {
+  const std::uint64_t end = base + ((std::uint64_t{1} << height) - 1);
+  if (last < base || first > end) return 0;
+  if (k == 0) return too_many;
+  const std::uint64_t whole = std::uint64_t{1} << height;
+  if (height == 0 || (first <= base && last >= end)) return whole;
+  const std::uint64_t half = whole / 2, middle = base + half;
+  std::uint64_t least = whole;
+  const auto try_split = [&](unsigned left) {
+    const std::uint64_t l = best(base, height - 1, first, last, left);
+    const std::uint64_t r = l == too_many ? too_many : best(middle, height - 1, first, last, k - left);
+    if (r != too_many) least = std::min(least, l + r);
+  };
+  if (first >= middle) {  // one side only, or one of them in full, which takes one block: nothing to search
+    try_split(0);
+  } else if (last < middle) {
+    try_split(k);
+  } else if (first <= base) {
+    try_split(1);
+  } else if (last >= end) {
+    try_split(k - 1);
+  } else {
+    for (unsigned left = 1; left < k; ++left) try_split(left);
+  }
+  return least;
+}
+
 void judge_atc(std::uint64_t address, std::uint64_t bytes, unsigned stu, unsigned limit) {
   const auto made = sd::atc_cover<4>::make(address, bytes, stu, limit);
   const bool good = stu >= 12 && stu <= 63 && limit >= 1 && limit <= 4 && (bytes == 0 || address + (bytes - 1) >= address);
@@ -173,32 +236,90 @@ void judge_atc(std::uint64_t address, std::uint64_t bytes, unsigned stu, unsigne
   const std::uint64_t last = bytes == 0 ? ~std::uint64_t{0} : address + (bytes - 1);
   if (bytes == 0) address = 0;
   require(spans.front().address <= address && spans.back().last() >= last, "ATC: ends");
+  std::uint64_t units = 0;
   for (std::size_t i = 0; i != spans.size(); ++i) {
     require(spans[i].size <= 52 && (spans[i].size == 52 || spans[i].size + 12u >= stu), "ATC: SIZE");
     require(spans[i].size == 52 || spans[i].address % (std::uint64_t{1} << (spans[i].size + 12)) == 0, "ATC: alignment");
     require(i == 0 || spans[i].address == spans[i - 1].last() + 1, "ATC: hole or overlap");
+    units += ((spans[i].last() - spans[i].address) >> stu) + 1;
+  }
+  const unsigned height = 64 - stu;
+  require(units == best(0, height, address >> stu, last >> stu, limit), "ATC: fewer bytes would do");
+  if (spans.size() > 1) {
+    const unsigned one_less = static_cast<unsigned>(spans.size()) - 1;
+    require(units < best(0, height, address >> stu, last >> stu, one_less), "ATC: fewer spans would do");
   }
 }
+
+/// What a gather must hold: for each granule the union of what was added, and the levels of whoever touched it.
+class gather_oracle {
+ public:
+  void add(const sd::range_piece& p) { added_.push_back(p); }
+  void clear() { added_.clear(); }
+  void judge(std::span<const sd::range_piece> held) const {
+    for (const sd::range_piece& p : added_) {
+      const auto in = [&](const sd::range_piece& q) {
+        return q.g == p.g && q.address <= p.address && sd::last_byte(q) >= sd::last_byte(p);
+      };
+      const auto it = std::find_if(held.begin(), held.end(), in);
+      require(it != held.end(), "gather: lost a piece");
+      require(p.leaf_levels == 0 ? it->leaf_levels == 0 : it->leaf_levels == 0 || (it->leaf_levels & p.leaf_levels) == p.leaf_levels,
+              "gather: lost a leaf level");
+      require((it->freed_levels & p.freed_levels) == p.freed_levels, "gather: lost a freed level");
+    }
+    for (const sd::range_piece& q : held) {
+      std::vector<std::array<wide, 2>> parts;
+      unsigned leaves = 0, freed = 0;
+      bool unknown = false;
+      for (const sd::range_piece& p : added_) {
+        if (p.g != q.g || p.address < q.address || sd::last_byte(p) > sd::last_byte(q)) continue;
+        parts.push_back({p.address, wide{p.address} + p.bytes});
+        leaves |= p.leaf_levels;
+        freed |= p.freed_levels;
+        unknown = unknown || p.leaf_levels == 0;
+      }
+      std::sort(parts.begin(), parts.end());
+      wide end = q.address;
+      for (const auto& [from, to] : parts) {
+        require(from <= end, "gather: invented bytes");
+        end = to > end ? to : end;
+      }
+      require(end == wide{q.address} + q.bytes, "gather: invented an end");
+      require(q.leaf_levels == (unknown ? 0 : leaves) && q.freed_levels == freed, "gather: invented a level");
+    }
+  }
+
+ private:
+  std::vector<sd::range_piece> added_;
+};
 
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
-  byte_stream in{data, size};
+  fuzz::input in{data, size};
+  if (!in.tagged()) return -1;
   sd::gather<4> g;
+  gather_oracle truth;
   while (!in.empty()) {
     const std::uint8_t flags = in.u8();
     const sd::cover_rules r{(flags & 1) != 0, (flags & 2) != 0, static_cast<sd::cover_policy>(flags >> 2 & 3),
                             static_cast<std::uint8_t>((flags & 16) != 0 ? 48 : in.u8() & 63), (flags & 32) != 0 ? in.u8() : 0u};
-    const sd::range_piece p = make_piece(in, r.address_bits);
+    const sd::range_piece p = (flags & 64) != 0 ? make_small_piece(in, r.address_bits) : make_piece(in, r.address_bits);
     judge(p, r);
-    judge_atc(p.address, p.bytes, 12 + (flags >> 5), 1 + (in.u8() & 7));
+    const std::uint8_t spans = in.u8();
+    judge_atc(p.address, p.bytes, 12 + (spans >> 4), 1 + (spans & 7));
+    judge_atc(p.address + (spans & 0xf0), p.bytes - (spans & 0x70), 12 + (spans >> 3), 1 + (spans & 3));
     const bool room = g.room_for(p);
     require(g.add(p).ok() == room, "gather: room_for() and add() disagree");
+    if (room) truth.add(p);
     require(g.check_invariants(), "gather: invariants");
     if ((flags & 128) != 0) {
+      truth.judge(g.pieces());
       for (const sd::range_piece& q : g.pieces()) judge(q, {true, false, r.policy, 63, 0});
       g.clear_pieces();
+      truth.clear();
     }
   }
+  truth.judge(g.pieces());
   return 0;
 }
