@@ -3,8 +3,8 @@
 
 #include <cmath>
 #include <map>
+
 #include <shootdown/queue/owner_cas.hpp>
-#include <tuple>
 
 #include "closed_loop.hpp"
 #include "owner_add.hpp"
