@@ -3,6 +3,8 @@
 
 #include <cmath>
 #include <map>
+#include <tuple>
+#include <utility>
 
 #include <shootdown/queue/owner_cas.hpp>
 
@@ -12,26 +14,30 @@
 namespace shootdown::bench {
 namespace {
 
+/// Thousands per CPU, and attempts per reservation.
+template <class Strategy>
+std::pair<double, double> measure_row(const calibration& c, unsigned cpus) {
+  constexpr std::uint64_t seeds = 2;
+  loop_case run{};
+  run.cpus = cpus;
+  run.think = c.work;
+  run.think_spread = c.work / 2;
+  run.arbitration = c.arbitration;
+  run.operations = 4000;
+  double per_second = 0, attempts = 0;
+  for (run.seed = 1; run.seed <= seeds; ++run.seed) {
+    const loop_result r = closed_loop<Strategy>(run);
+    per_second += r.per_second / seeds;  // 0 after a failure: the row cannot be overlooked
+    attempts += r.attempts / seeds;
+  }
+  return {per_second / cpus / 1e3, attempts};
+}
+
 template <class Strategy>
 column measure(const calibration& c) {
-  constexpr std::uint64_t seeds = 2;
   column out{};
-  for (std::size_t i = 0; i != published.size(); ++i) {
-    loop_case run{};
-    run.cpus = published[i].cpus;
-    run.think = c.work;
-    run.think_spread = c.work / 2;
-    run.arbitration = c.arbitration;
-    run.operations = 4000;
-    double per_second = 0, attempts = 0;
-    for (run.seed = 1; run.seed <= seeds; ++run.seed) {
-      const loop_result r = closed_loop<Strategy>(run);
-      per_second += r.per_second / seeds;  // 0 after a failure: the row cannot be overlooked
-      attempts += r.attempts / seeds;
-    }
-    out.kilo_per_cpu[i] = per_second / published[i].cpus / 1e3;
-    out.attempts = attempts;
-  }
+  for (std::size_t i = 0; i != published.size(); ++i)
+    std::tie(out.kilo_per_cpu[i], out.attempts) = measure_row<Strategy>(c, published[i].cpus);
   return out;
 }
 
@@ -41,6 +47,9 @@ double square(double x) { return x * x; }
 
 column measure_cas(const calibration& c) { return measure<queue::owner_cas>(c); }
 column measure_add(const calibration& c) { return measure<owner_add>(c); }
+
+double measure_cas(const calibration& c, unsigned cpus) { return measure_row<queue::owner_cas>(c, cpus).first; }
+double measure_add(const calibration& c, unsigned cpus) { return measure_row<owner_add>(c, cpus).first; }
 
 double misfit(const column& cas) {
   double sum = square(std::log(cas.attempts / published_attempts));

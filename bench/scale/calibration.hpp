@@ -38,6 +38,10 @@ struct column {
 [[nodiscard]] column measure_cas(const calibration& c);
 [[nodiscard]] column measure_add(const calibration& c);
 
+/// The same at one other number of CPUs: thousands per CPU.
+[[nodiscard]] double measure_cas(const calibration& c, unsigned cpus);
+[[nodiscard]] double measure_add(const calibration& c, unsigned cpus);
+
 /// Sum of the squared logarithms of measured / published over the four rows of the compare-exchange column and the attempts.
 [[nodiscard]] double misfit(const column& cas);
 

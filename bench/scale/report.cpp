@@ -54,6 +54,9 @@ std::string calibration_text(const findings& f) {
     absl::StrAppendFormat(&t, "  %4d | %13.0f %9.1f %7s | %13.0f %9.1f %7s\n", published[i].cpus, published[i].cas, f.cas.kilo_per_cpu[i],
                           percent(f.cas.kilo_per_cpu[i], published[i].cas), published[i].add, f.add.kilo_per_cpu[i],
                           percent(f.add.kilo_per_cpu[i], published[i].add));
+  absl::StrAppendFormat(&t, "  %4d | %13.1f %9.1f %7s | %13.1f %9.1f %7s   both predicted (another day's table)\n", unfitted.cpus,
+                        unfitted.cas, f.cas_unfitted, percent(f.cas_unfitted, unfitted.cas), unfitted.add, f.add_unfitted,
+                        percent(f.add_unfitted, unfitted.add));
   absl::StrAppendFormat(
       &t,
       "  compare-exchanges per success at 64 CPUs: published about %.0f, fitted %.1f. Misfit %.4f.\n"
@@ -100,19 +103,24 @@ std::string sweep_text(const findings& f) {
 
 std::string losses_text(const findings& f) {
   const std::string_view baseline = strategies().front().name;
-  std::string t = absl::StrFormat("Behind the baseline %s (throughput below 98 %%, or p99 above 110 %% of its):\n", baseline);
+  std::string t = absl::StrFormat("Behind the baseline %s, CPUs: share of its throughput, its p99 times\n", baseline);
   for (const std::string_view name : ran(f)) {
     if (name == baseline) continue;
-    std::vector<std::string> places;
-    for (const hardware& h : all_hardware)
+    bool nowhere = true;
+    for (const hardware& h : all_hardware) {
+      std::vector<std::string> places;
       for (const unsigned cpus : cpus_of(f)) {
         const loop_result *const mine = f.find(h.name, name, cpus), *const theirs = f.find(h.name, baseline, cpus);
         if (mine == nullptr || theirs == nullptr) continue;
         const double throughput = mine->per_second / theirs->per_second;
         const double tail = static_cast<double>(mine->p99) / static_cast<double>(theirs->p99);
-        if (throughput < 0.98 || tail > 1.10) places.push_back(absl::StrFormat("%s/%d: %.2f, p99 %.2f", h.name, cpus, throughput, tail));
+        if (throughput < 1 - h.noise || tail > 1.1) places.push_back(absl::StrFormat("%d: %.2f, %.1f", cpus, throughput, tail));
       }
-    absl::StrAppendFormat(&t, "  %s: %s\n", name, places.empty() ? "nowhere" : absl::StrJoin(places, "; "));
+      if (places.empty()) continue;
+      nowhere = false;
+      absl::StrAppendFormat(&t, "  %-10s %-10s %s\n", name, h.name, absl::StrJoin(places, "; "));
+    }
+    if (nowhere) absl::StrAppendFormat(&t, "  %-10s nowhere\n", name);
   }
   return t;
 }
@@ -139,12 +147,14 @@ std::string json(const findings& f) {
       "\"parameters\": {\"oldest_first\": %d, \"distance\": %d, \"crowding\": %d, \"work_ns\": %d},\n"
       "\"published\": [%s], \"published_attempts\": %.0f,\n"
       "\"fitted\": {\"cas\": %s, \"attempts\": %.3f, \"misfit\": %.5f},\n\"predicted\": {\"add\": %s},\n"
+      "\"unfitted\": {\"cpus\": %d, \"cas\": %.1f, \"add\": %.1f, \"cas_predicted\": %.3f, \"add_predicted\": %.3f},\n"
       "\"fifo\": {\"cas\": %s, \"attempts\": %.3f},\n\"queueing\": [\n%s],\n\"hardware\": [\n%s],\n\"strategies\": [%s],\n\"points\": "
       "[\n%s]\n}\n",
       f.seed, f.quick ? "true" : "false", committed.arbitration.oldest_first, committed.arbitration.distance,
       committed.arbitration.crowding, committed.work, absl::StrJoin(rows, ", "), published_attempts, numbers(f.cas.kilo_per_cpu),
-      f.cas.attempts, misfit(f.cas), numbers(f.add.kilo_per_cpu), numbers(f.cas_fifo.kilo_per_cpu), f.cas_fifo.attempts,
-      absl::StrJoin(queueing, ",\n"), absl::StrJoin(kinds, ",\n"), absl::StrJoin(names, ", "), absl::StrJoin(points, ",\n"));
+      f.cas.attempts, misfit(f.cas), numbers(f.add.kilo_per_cpu), unfitted.cpus, unfitted.cas, unfitted.add, f.cas_unfitted, f.add_unfitted,
+      numbers(f.cas_fifo.kilo_per_cpu), f.cas_fifo.attempts, absl::StrJoin(queueing, ",\n"), absl::StrJoin(kinds, ",\n"),
+      absl::StrJoin(names, ", "), absl::StrJoin(points, ",\n"));
 }
 
 }  // namespace shootdown::bench

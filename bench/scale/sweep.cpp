@@ -31,6 +31,7 @@ std::string findings::failure() const {
   for (const column* c : {&cas, &add, &cas_fifo})
     for (const double k : c->kilo_per_cpu)
       if (!(k > 0)) return "the calibration's experiment failed";
+  if (!(cas_unfitted > 0) || !(add_unfitted > 0)) return "the calibration's experiment failed";
   return {};
 }
 
@@ -47,6 +48,8 @@ findings sweep(const sweep_options& o) {
   f.cas = measure_cas(committed);
   f.add = measure_add(committed);
   f.cas_fifo = measure_cas({{1000, 0, 0}, committed.work});
+  f.cas_unfitted = measure_cas(committed, unfitted.cpus);
+  f.add_unfitted = measure_add(committed, unfitted.cpus);
   for (const queueing_row& row : queueing_model) {
     loop_case c{};
     c.cpus = row.cpus;
@@ -68,7 +71,7 @@ findings sweep(const sweep_options& o) {
         c.sync_stalls = h.sync_stalls;
         c.preempted_in_1000 = h.preempted_in_1000;
         c.seed = o.seed;
-        c.operations = o.quick ? 1500 : 6000;
+        c.operations = (o.quick ? 1500u : 6000u) * (h.preempted_in_1000 != 0 ? 5u : 1u);
         c.event_budget = o.quick ? 1'000'000 : 4'000'000;
         f.points.push_back({h.name, s.name, cpus, s.run(c)});
         o.progress(f.points.size(), all, h.name);
