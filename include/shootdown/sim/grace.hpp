@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <bit>
 #include <cstdint>
+#include <deque>
 
 #include <shootdown/sim/flow.hpp>
 #include <shootdown/sim/history.hpp>
@@ -11,13 +12,10 @@
 SHOOTDOWN_BEGIN
 namespace sim {
 
-/// Intrusive base of retired objects.
+/// Intrusive base of retired objects, as small as a real one: what waits for what is kept beside it.
 struct retired {
   retired* next{};
   void (*callback)(retired*) noexcept {};
-  std::uint64_t stamp{};    ///< read sections with a smaller number existed at the retirement
-  std::uint32_t readers{};  ///< flows that were in one
-  vector_clock known{};     ///< to who retired it
 };
 
 /// The read sections of a trial's flows, and the objects that wait for them. Exact: nothing waits for a section that began
@@ -44,24 +42,22 @@ class grace_periods {
     return true;
   }
 
-  void retire(flow& by, retired& r, void (*callback)(retired*) noexcept) noexcept {
-    r = {nullptr, callback, next_, readers(), {}};
-    if (memory_ != nullptr) {
-      r.known = memory_->clock_of(by.view);
-      begun_.join(r.known);
-    }
-    (first_ == nullptr ? first_ : last_->next) = &r;
-    last_ = &r;
+  void retire(flow& by, retired& r, void (*callback)(retired*) noexcept) {
+    r = {nullptr, callback};
+    waiting_.push_back({&r, next_, readers(), {}});
     ++retired_;
+    if (memory_ == nullptr) return;
+    waiting_.back().known = memory_->clock_of(by.view);
+    begun_.join(waiting_.back().known);
   }
-  [[nodiscard]] bool due() const noexcept { return first_ != nullptr && over(first_->stamp); }
-  [[nodiscard]] bool empty() const noexcept { return first_ == nullptr; }
+  [[nodiscard]] bool due() const noexcept { return !waiting_.empty() && over(waiting_.front().stamp); }
+  [[nodiscard]] bool empty() const noexcept { return waiting_.empty(); }
   [[nodiscard]] retired& take(flow& by) noexcept {
-    retired& r = *first_;
-    first_ = r.next;
-    if (memory_ != nullptr) memory_->join(by.view, r.known);
-    know(by, r.readers);
-    return r;
+    const entry e = waiting_.front();
+    waiting_.pop_front();
+    if (memory_ != nullptr) memory_->join(by.view, e.known);
+    know(by, e.readers);
+    return *e.what;
   }
   void called() noexcept { ++called_; }
   [[nodiscard]] std::uint64_t retired_so_far() const noexcept { return retired_; }
@@ -88,6 +84,12 @@ class grace_periods {
   }
 
  private:
+  struct entry {
+    retired* what{};
+    std::uint64_t stamp{};    // read sections with a smaller number existed at the retirement
+    std::uint32_t readers{};  // flows that were in one
+    vector_clock known{};     // to who retired it
+  };
   [[nodiscard]] std::uint32_t readers() const noexcept {
     std::uint32_t m = 0;
     for (const auto& f : *flows_)
@@ -102,8 +104,7 @@ class grace_periods {
   const flow_list* flows_{};
   history* memory_{};
   std::uint64_t next_{1};
-  retired* first_{};
-  retired* last_{};
+  std::deque<entry> waiting_;
   std::uint64_t retired_{};
   std::uint64_t called_{};
   vector_clock begun_{};  // known to those who began a grace period

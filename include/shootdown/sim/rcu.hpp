@@ -46,7 +46,7 @@ struct rcu {
     const tsan_ignore quiet;
     tsan_release(&h);
     if (trial* const t = trial::current()) return t->retire(h, fn);
-    h = {outside().first, fn, 0, 0, {}};
+    h = {outside().first, fn};
     outside().first = &h;
     call_outside();
   }

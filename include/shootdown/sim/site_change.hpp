@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
+#include <algorithm>
 #include <atomic>  // std::memory_order only
 #include <cstdint>
 #include <string>
@@ -21,9 +22,9 @@ namespace sim {
 struct site_change {
   std::string file;  ///< as in step lists: "queue/ring.hpp"
   std::uint32_t line{};
-  std::uint32_t column{};    ///< of the call; 0: every operation of the line
-  bool removed{};            ///< fences and dma calls
-  std::memory_order from{};  ///< orders: only operations that have this one
+  std::uint32_t last_line{};  ///< of a call that stands on several lines; 0: the same
+  bool removed{};             ///< fences and dma calls
+  std::memory_order from{};   ///< orders: only operations that have this one
   std::memory_order to{};
 };
 
@@ -58,6 +59,7 @@ class site_table {
     recording_ = on;
     busy_ = on || active_;
   }
+  void clear() { seen_.clear(); }
   [[nodiscard]] std::vector<site> recorded() const {
     std::vector<site> list;
     for (const auto& [k, n] : seen_) list.push_back({std::string{short_file(k.file)}, k.line, k.column, k.kind, k.order, n});
@@ -95,7 +97,7 @@ class site_table {
     }
   };
   [[nodiscard]] bool here(const where& w) const noexcept {
-    return w.line() == change_.line && (change_.column == 0 || w.column() == change_.column) && short_file(w.file_name()) == change_.file;
+    return w.line() >= change_.line && w.line() <= std::max(change_.line, change_.last_line) && short_file(w.file_name()) == change_.file;
   }
 
   site_change change_;
