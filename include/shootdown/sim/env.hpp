@@ -102,10 +102,8 @@ struct basic_env {
 
   static void relax() noexcept { wait_event(deadline::never()); }
   static void wait_event(deadline d) noexcept {
-    if (trial* const t = trial::current())
-      t->wait(d.at);
-    else
-      trial::pass(nanoseconds{1'000});
+    if (trial* const t = trial::current()) return t->wait(d.at);
+    if (!trial::pass(nanoseconds{1'000})) fail("a wait that nobody ends, outside of go()");
   }
   [[nodiscard]] static instant now() noexcept { return trial::now(); }
 
