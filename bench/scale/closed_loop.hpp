@@ -129,7 +129,7 @@ template <class Strategy>
   options.seed = c.seed;
   options.arbitration = c.arbitration;
   options.preempted_in_1000 = c.preempted_in_1000;
-  options.time_limit = nanoseconds{3'600'000'000'000};
+  options.time_limit = nanoseconds{60'000'000'000};
   sim::timed_run run{options};
   run.watch(device.watcher());
   const sim::timed_report r = run(std::move(tasks));

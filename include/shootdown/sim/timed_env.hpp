@@ -117,7 +117,7 @@ struct timed_env {
     if (auto* const m = detail::timed_running()) m->lines.wait_event(since_epoch(d.at));
   }
   static instant now() noexcept {
-    auto* const m = detail::timed_running();
+    const auto* const m = detail::timed_now;
     return instant{m == nullptr ? 0 : m->scheduler.now()};
   }
 

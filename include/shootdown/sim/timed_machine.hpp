@@ -213,7 +213,7 @@ class timed_run {
       if (how == ending::all_returned) machine_.call_due();
       detail::timed_now = nullptr;
     }
-    r.end = instant{machine_.scheduler.now()};
+    r.end = instant{machine_.scheduler.end()};
     r.events = machine_.scheduler.events();
     return r;
   }

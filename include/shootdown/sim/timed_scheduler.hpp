@@ -102,7 +102,10 @@ class timed_scheduler {
       current_ = &c;
       c.self->resume();
       current_ = nullptr;
-      if (c.self->done()) --left;
+      if (c.self->done()) {
+        --left;
+        end_ = std::max(end_, c.clock);  // what it still computed after its last event
+      }
       if (after_ != nullptr) after_(after_self_, now_);
     }
     return ending::all_returned;
@@ -119,6 +122,8 @@ class timed_scheduler {
   [[nodiscard]] std::size_t count() const noexcept { return cpus_.size(); }
   /// The time of the event that is being handled; a CPU that runs is at its own clock, later.
   [[nodiscard]] std::uint64_t now() const noexcept { return current_ != nullptr ? current_->clock : now_; }
+  /// When the last CPU returned, or the last event happened.
+  [[nodiscard]] std::uint64_t end() const noexcept { return std::max(now_, end_); }
   [[nodiscard]] std::uint64_t events() const noexcept { return sequence_; }
 
   /// `f(self, at)` when virtual time is `at`.
@@ -179,6 +184,7 @@ class timed_scheduler {
   std::uint64_t sequence_{};
   std::uint64_t random_;
   std::uint64_t now_{};
+  std::uint64_t end_{};
   std::uint64_t limit_{~std::uint64_t{0}};
   timed_cpu* current_{};
   callback after_{};
