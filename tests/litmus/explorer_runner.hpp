@@ -4,6 +4,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <stdexcept>
 #include <string>
 #include <type_traits>
 #include <utility>
@@ -41,9 +42,10 @@ class explorer_runner {
   [[nodiscard]] observed_outcomes run(shootdown::sim::chooser& driver, const shootdown::sim::trial_options& o,
                                       const shootdown::sim::budget& b) {
     observed_outcomes seen;
-    const shootdown::sim::scenario s{"litmus", text_of(program_), [&](shootdown::sim::trial& t) { seen.outcomes.insert(one_trial(t)); }};
+    const std::string about = text_of(program_);
+    const shootdown::sim::scenario s{"litmus", about, [&](shootdown::sim::trial& t) { seen.outcomes.insert(one_trial(t)); }};
     const shootdown::sim::exploration e = shootdown::sim::explore(s, driver, o, b);
-    if (!e.ok()) throw std::runtime_error(text_of(program_) + ": " + e.failure->what + ": " + e.failure->schedule);
+    if (!e.ok()) throw std::runtime_error(about + ": " + e.failure->what + ": " + e.failure->schedule);
     seen.executions = e.trials;
     seen.exhausted = e.exhausted;
     return seen;
@@ -52,25 +54,25 @@ class explorer_runner {
  private:
   struct memory {
     std::array<Cell, 4> words{};
+    std::array<std::array<std::uint64_t, slot_limit>, 8> registers{};  // of each thread: nothing orders the threads in a trial
   };
 
   [[nodiscard]] outcome one_trial(shootdown::sim::trial& t) {
     auto& m = t.make<memory>();
-    outcome result;
-    std::size_t reg = 0;
-    for (std::size_t i = 0; i != program_.threads.size(); ++i) {
-      const auto& ops = program_.threads[i];
-      t.cpu("T" + std::to_string(i), [&m, &result, &ops, reg] {
-        std::size_t r = reg;
-        for (const operation& o : ops) {
-          const auto [reads, value] = step(m.words[o.location], o);
-          if (reads) result.set(r++, value);
-        }
+    for (std::size_t i = 0; i != program_.threads.size(); ++i)
+      t.cpu("T" + std::to_string(i), [&m, &ops = program_.threads[i], own = m.registers[i].data()]() mutable {
+        for (const operation& o : ops)
+          if (const auto [reads, value] = step(m.words[o.location], o); reads) *own++ = value;
       });
-      for (const operation& o : ops) reg += o.reads();
-    }
     t.go();
-    for (std::size_t l = 0; l != program_.locations(); ++l) result.set(reg + l, m.words[l].load(std::memory_order_relaxed));
+    outcome result;
+    std::size_t slot = 0;
+    for (std::size_t i = 0; i != program_.threads.size(); ++i) {
+      std::size_t r = 0;
+      for (const operation& o : program_.threads[i])
+        if (o.reads()) result.set(slot++, m.registers[i].at(r++));
+    }
+    for (std::size_t l = 0; l != program_.locations(); ++l) result.set(slot++, m.words[l].load(std::memory_order_relaxed));
     return result;
   }
 
