@@ -4,6 +4,8 @@
 #include <string_view>
 
 #include "scenarios/components.hpp"
+#include "scenarios/domains.hpp"
+#include "scenarios/queues.hpp"
 #include "scenarios/scenario.hpp"
 
 namespace scenarios {
@@ -13,6 +15,8 @@ namespace scenarios {
   static const collection list = [] {
     collection c;
     add_components(c);
+    add_queues(c);
+    add_domains(c);
     return c;
   }();
   return list;

@@ -66,7 +66,11 @@ struct careless_atomic : shootdown::sim::atomic_of<T, shootdown::sim::explored> 
   [[nodiscard]] static constexpr order less(order o) noexcept {
     const bool acquires = Acquire && (o == order::acquire || o == order::acq_rel);
     const bool releases = Release && (o == order::release || o == order::acq_rel);
-    return o == order::seq_cst ? o : acquires && releases ? order::acq_rel : acquires ? order::acquire : releases ? order::release : order::relaxed;
+    return o == order::seq_cst    ? o
+           : acquires && releases ? order::acq_rel
+           : acquires             ? order::acquire
+           : releases             ? order::release
+                                  : order::relaxed;
   }
   [[nodiscard]] T load(order o, const where& w = where::current()) const noexcept { return base::load(less(o), w); }
   void store(T v, order o, const where& w = where::current()) noexcept { base::store(v, less(o), w); }
