@@ -69,17 +69,26 @@ struct exploration {
   }
 };
 
+/// Races that ThreadSanitizer has reported in this process. A program that wants a race to fail its trial calls this from
+/// `extern "C" void __tsan_on_report(void*)`; without ThreadSanitizer it stays 0.
+[[nodiscard]] inline std::uint64_t& races_reported() noexcept {
+  static std::uint64_t n = 0;
+  return n;
+}
+
 namespace detail {
 /// One trial. The failure, if any, without its steps.
 inline std::optional<failure> run_trial(const scenario& s, chooser& c, const trial_options& o, step_log* log, exploration& sum) {
   std::optional<failure> f;
   if (log != nullptr) log->forget_names();
+  const std::uint64_t races = races_reported();
   c.begin();
   trial t{o, c, log};
   try {
     s.body(t);
   } catch (const trial_failed&) {
   }
+  if (races_reported() != races) t.note_failure("a data race on plain memory, as reported by ThreadSanitizer");
   ++sum.trials;
   sum.steps += t.steps();
   sum.decisions += t.decisions();
