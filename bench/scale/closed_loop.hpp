@@ -27,6 +27,7 @@ struct loop_case {
   std::uint64_t event_budget{6'000'000};  ///< beyond it the loop ends as soon as it has measured a few
   unsigned log2size{12};
   std::uint64_t seed{1};
+  nanoseconds time_limit{60'000'000'000};  ///< of virtual time; then the run has failed
 };
 
 struct loop_result {
@@ -129,7 +130,7 @@ template <class Strategy>
   options.seed = c.seed;
   options.arbitration = c.arbitration;
   options.preempted_in_1000 = c.preempted_in_1000;
-  options.time_limit = nanoseconds{60'000'000'000};
+  options.time_limit = c.time_limit;
   sim::timed_run run{options};
   run.watch(device.watcher());
   const sim::timed_report r = run(std::move(tasks));

@@ -125,7 +125,6 @@ TEST(timed_queue, the_published_compare_exchange_column_is_met) {
 
 /// A queue that rings the doorbell first and writes afterwards.
 struct hasty {
-  static constexpr const char* name = "hasty";
   template <class Env, class Backend>
   class engine {
    public:
@@ -171,9 +170,24 @@ TEST(timed_queue, a_queue_that_rings_before_it_writes_is_caught_and_not_timed) {
   EXPECT_EQ(r.per_second, 0.0);
 }
 
+/// A queue whose waits do not wait.
+struct impatient {
+  template <class Env, class Backend>
+  class engine : public queue::locked_engine<Env, Backend> {
+   public:
+    using queue::locked_engine<Env, Backend>::locked_engine;
+    queue::sight look(const ticket& t, bool) noexcept { return {true, false, t.end}; }
+  };
+};
+
+TEST(timed_queue, a_wait_that_returns_too_early_is_caught_and_not_timed) {
+  EXPECT_EQ(failure(closed_loop<impatient>(small(1))), "a wait returned before its SYNC was complete");
+}
+
 TEST(timed_queue, a_ring_too_small_for_a_queue_without_room_check_is_caught) {
   loop_case c = small(64);
   c.log2size = 6;
+  c.time_limit = nanoseconds{100'000'000};
   EXPECT_NE(failure(closed_loop<bench::owner_add>(c)), "");
   EXPECT_EQ(failure(closed_loop<queue::owner_cas>(c)), "") << "this one waits for room";
 }
