@@ -110,6 +110,20 @@ TEST(tlbi_operand, from_wire_keeps_every_operand_bit_and_refuses_only_the_illega
   EXPECT_GT(refused, 10'000u);
 }
 
+TEST(tlbi_operand, a_range_says_what_it_was_asked_to_say) {
+  for (const bool leaf : {false, true}) {
+    const auto o = tlbi_operand::range(granule::k16, 0x1234'0000, 5, 7, 3, leaf);
+    ASSERT_TRUE(o.ok());
+    EXPECT_EQ(o->leaf(), leaf);
+    EXPECT_EQ(o->num(), 5u);
+    EXPECT_EQ(o->scale(), 7u);
+    EXPECT_EQ(o->ttl(), 3u);
+    EXPECT_EQ(o->tg(), 2u);
+    EXPECT_EQ(o->address(), 0x1234'0000u);
+    EXPECT_EQ(o->span_bytes(), std::uint64_t{6 << 7} * 16384);
+  }
+}
+
 TEST(tlbi_operand, an_address_is_not_a_range_and_drops_its_low_bits) {
   const tlbi_operand o = tlbi_operand::address(0xffff'8000'1234'5fff, true);
   EXPECT_EQ(o.address(), 0xffff'8000'1234'5000u);

@@ -7,6 +7,7 @@
 
 #include <shootdown/env/spinlock.hpp>
 #include <shootdown/host/env.hpp>
+#include <shootdown/sim/round_robin_env.hpp>
 
 namespace {
 
@@ -28,6 +29,28 @@ TEST(spinlock, threads_never_meet_in_the_section_and_see_each_others_writes) {
   for (auto& t : all) t.join();
   EXPECT_EQ(plain, static_cast<std::uint64_t>(threads) * turns);
   EXPECT_TRUE(lock.check_invariants());
+}
+
+TEST(spinlock, fibers_never_meet_in_the_section_wherever_they_are_switched) {
+  using env = sim::round_robin_env;
+  for (std::uint64_t seed = 0; seed != 40; ++seed) {
+    spinlock<env> lock;
+    unsigned inside = 0, met = 0, sections = 0;
+    std::vector<sim::round_robin::task> tasks;
+    for (int t = 0; t != 3; ++t)
+      tasks.emplace_back([&] {
+        for (int i = 0; i != 10; ++i) {
+          const lock_guard hold{lock};
+          met += ++inside != 1 ? 1u : 0u;
+          env::relax();
+          --inside;
+          ++sections;
+        }
+      });
+    ASSERT_TRUE(sim::round_robin::run(std::move(tasks), {.seed = seed}).ok()) << seed;
+    EXPECT_EQ(met, 0u) << seed;
+    EXPECT_EQ(sections, 30u) << seed;
+  }
 }
 
 TEST(spinlock, try_lock_fails_while_held_and_succeeds_after_unlock) {

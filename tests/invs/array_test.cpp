@@ -166,6 +166,30 @@ TEST_F(array_test, has_ats_turns_false_only_by_a_copy) {
   EXPECT_FALSE(a->has_ats());
 }
 
+TEST_F(array_test, purge_drops_a_mark_that_holds_no_longer_without_any_trash) {
+  right_side tlb{{s1(p, 1)}}, device{{ats(p, 1)}};
+  merge(tlb);
+  merge(device);
+  unref(device);
+  ASSERT_EQ(a->trash(), 0u) << "the device's entry was the last: cut off";
+  ASSERT_TRUE(a->has_ats());
+  purge();
+  EXPECT_FALSE(a->has_ats());
+  EXPECT_EQ(look(*a), (row{{1}, {1}, {0}, 1, 0}));
+  EXPECT_EQ(array_t::purge(a), nullptr);
+}
+
+TEST_F(array_test, of_two_units_of_one_device_the_larger_serves_both) {
+  right_side fine{{ats(p, 7, 0, entry_type::ats, 0)}}, coarse{{ats(p, 7, 0, entry_type::ats, 4)}};
+  merge(fine);
+  merge(coarse);
+  ASSERT_EQ(a->count(), 1u);
+  EXPECT_EQ((*a)[0].spec.stu, 4u);
+  merge(fine);
+  EXPECT_EQ((*a)[0].spec.stu, 4u);
+  EXPECT_EQ((*a)[0].users(), 3u);
+}
+
 TEST_F(array_test, retire_frees_only_after_the_readers) {
   right_side one{{s1(p, 1)}};
   merge(one);

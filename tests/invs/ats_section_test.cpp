@@ -32,6 +32,16 @@ TEST_F(ats_section_test, entering_and_fencing_each_have_a_full_fence) {
   EXPECT_EQ(s.inside(), 0u);
 }
 
+// A fence that comes first must find the reader in its cell, or the reader the newer array behind its own fence.
+TEST_F(ats_section_test, a_reader_is_inside_when_its_fence_is_passed) {
+  std::uint32_t inside = 99;
+  state().on_fence = [&] { inside = s.inside(); };
+  const auto p = s.enter();
+  EXPECT_EQ(inside, 1u);
+  state().on_fence = nullptr;
+  s.leave(p);
+}
+
 TEST_F(ats_section_test, a_fence_waits_for_a_reader_in_any_stripe_and_phase) {
   for (unsigned cpu = 0; cpu != 9; ++cpu) {
     state().cpu = cpu;

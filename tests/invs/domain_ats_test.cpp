@@ -417,6 +417,24 @@ TEST_P(domain_ats, a_detach_that_cannot_block_pins_device_entries_too) {
   EXPECT_EQ(p.tags().used(), 0u);
 }
 
+TEST_P(domain_ats, forgetting_an_instance_waits_for_readers_that_may_still_ask_its_devices) {
+  device x{p, {7}}, y{q, {9}};
+  ASSERT_TRUE(attach(x, true).ok());
+  ASSERT_TRUE(attach(y, false).ok());
+  w.fail_in = 0;
+  EXPECT_EQ(detach(x).code(), errc::queue_failed);
+  w.reset();
+  q.control().polls_to_complete = 1;
+  auto reader = a->begin({&page, 1}, soon);
+  ASSERT_FALSE(reader.finished());
+  EXPECT_EQ(a->forget(p, deadline{instant{state().now + 20}}).code(), errc::timed_out);
+  EXPECT_EQ(a->forget(p, soon).code(), errc::not_present) << "it was done all the same";
+  EXPECT_TRUE(a->finish(reader, soon).ok());
+  EXPECT_TRUE(a->fence(soon).ok());
+  q.control() = {};
+  ASSERT_TRUE(detach(y).ok());
+}
+
 /// One operation of the four, from a known state, with the n-th step failing (once, or from there on): whatever happens, the
 /// judge is content, the domains are whole, a failed attach left nothing, a failed change left the master somewhere definite.
 TEST_P(domain_ats, a_failure_at_any_step_leaves_nothing_half_done) {

@@ -574,6 +574,7 @@ TEST_F(domain_test, the_synchronous_form_gives_up_after_a_timeout) {
   ASSERT_TRUE(attach(x).ok());
   p.control().never_complete = true;
   EXPECT_EQ(d->invalidate({&page, 1}, soon).code(), errc::timed_out);
+  EXPECT_EQ(p.abandoned(), 1u) << "the port may keep resources for a ticket until it is told";
   EXPECT_EQ(state().guards, 0u);
   EXPECT_EQ(p.unsettled(), 1u);
   p.control() = {};

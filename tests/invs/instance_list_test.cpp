@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <shootdown/arch/commands.hpp>
+#include <shootdown/invs/fan_out.hpp>
 #include <shootdown/invs/instance_list.hpp>
 #include <shootdown/invs/plan.hpp>
 
@@ -222,6 +223,66 @@ TEST_F(list_test, classes_of_instances_get_their_own_operands) {
   ASSERT_EQ(all.size(), 2u);
   EXPECT_EQ(walk(all[0]), (commands{nh_va(1, range(0x4000, 1, 0, 3))}));
   EXPECT_EQ(walk(all[1]), (commands{nh_va(1, tlbi_operand::address(0x4000, true)), nh_va(1, tlbi_operand::address(0x5000, true))}));
+}
+
+TEST_F(list_test, a_wide_scale_is_used_where_the_smmu_has_it_and_nowhere_else) {
+  auto f = recording_port::default_features();
+  f.wide_scale = true;
+  recording_port wide{2, f};
+  build({s1(p, 1), s1(wide, 1)});
+  plan_rules rules;
+  rules.page = granule::k16;
+  ask({{std::uint64_t{1} << 36, std::uint64_t{1} << 36, granule::k16, 0b0010, 0}}, rules);  // a block of level 1
+  const auto all = lists();
+  ASSERT_EQ(all.size(), 2u);
+  const auto narrow_op = tlbi_operand::from_wire(walk(all[0]).at(0)), wide_op = tlbi_operand::from_wire(walk(all[1]).at(0));
+  EXPECT_EQ(narrow_op->ttl(), 0u) << "TTL 1 of 16 KiB granules is reserved without IDR5.DS";
+  EXPECT_EQ(wide_op->ttl(), 1u);
+  EXPECT_EQ(narrow_op->span_bytes(), std::uint64_t{1} << 36);
+  EXPECT_EQ(wide_op->span_bytes(), std::uint64_t{1} << 36);
+}
+
+// Each list ends in a SYNC that the next one's phases rely on: the second may not slip into room that the first just missed.
+TEST_F(list_test, lists_of_one_port_keep_their_order_when_room_comes_between_two_tries) {
+  std::vector<spec_t> many{s1(p, 1)};
+  for (unsigned sid = 0; sid != 70; ++sid) many.push_back(ats(p, sid));
+  build(many);
+  ask({leaves(0x1000, 0x1000)});
+  const auto all = lists();
+  ASSERT_EQ(all.size(), 2u);
+  fan_out<env, recording_port, 8, 4> out;
+  for (const list_t& l : all) out.add(l);
+  p.set_max_list(200);
+  p.control().full_tries = 1;
+  p.control().tries_make_room = true;
+  EXPECT_FALSE(out.step());
+  EXPECT_EQ(p.lists().size(), 0u);
+  while (!out.step()) {
+  }
+  ASSERT_EQ(p.lists().size(), 2u);
+  EXPECT_EQ(p.lists()[0].commands, walk(all[0]));
+  EXPECT_EQ(p.lists()[1].commands, walk(all[1]));
+  status worst;
+  out.collect(worst);
+  EXPECT_TRUE(worst.ok());
+}
+
+TEST_F(list_test, at_the_deadline_each_port_is_asked_once_more_by_its_own_wait) {
+  build({s1(p, 1), s1(q, 1)});
+  ask({leaves(0x1000, 0x1000)});
+  fan_out<env, recording_port, 8, 4> out;
+  for (const list_t& l : lists()) out.add(l);
+  for (auto* port : {&p, &q}) {
+    port->control().never_complete = true;
+    port->on_idle = [] { ++state().now; };
+  }
+  out.send(deadline{instant{5}});
+  EXPECT_EQ(p.waits() + q.waits(), 0u);
+  EXPECT_FALSE(out.settle(deadline{instant{5}}));
+  EXPECT_EQ(p.waits(), 1u) << "a queue learns of a deadline only in its own wait: it looks thoroughly, and may have to fail";
+  EXPECT_EQ(q.waits(), 1u);
+  for (auto* port : {&p, &q}) port->control() = {};
+  EXPECT_TRUE(out.settle(deadline{instant{5}}));
 }
 
 TEST_F(list_test, a_command_limit_takes_the_whole_tag) {

@@ -236,37 +236,67 @@ TEST_F(overtaken_locked, what_the_message_word_held_before_says_nothing) {
   EXPECT_EQ(queue.poll(t).code(), errc::ok);
 }
 
+/// A tracker in message mode over registers and a word that the test writes.
+struct tracker_rig {
+  overtaking_device device;
+  queue::ring<queue_env, overtaking_device> ring{device};
+  queue::queue_config<queue_env> config;
+  queue::completion_tracker<queue_env, overtaking_device> tracker{ring};
+  explicit tracker_rig(seq64 base) {
+    config.log2size = 19;
+    config.prod_offset = device.prod_offset;
+    config.cons_offset = device.cons_offset;
+    config.completion = queue::completion_mode::msi;
+    config.msi_word = device.allocate_dma(8, 8);
+    ring.configure(config);
+    tracker.start(base);
+  }
+  void shows(std::uint64_t at) { device.cons_shows = static_cast<std::uint32_t>(at) & 0xf'ffffu; }
+  void message(std::uint64_t at) { config.msi_word.cpu->store_low(static_cast<std::uint32_t>(at), std::memory_order_relaxed); }
+  std::uint64_t look(bool thorough) {
+    static_cast<void>(tracker.observe(thorough, [] { return seq64{std::uint64_t{1} << 40}; }));
+    return value(tracker.completed());
+  }
+};
+
+TEST(completion_tracker, a_message_across_the_wrap_of_its_32_bits_is_one_step_forward) {
+  const std::uint64_t wrap = std::uint64_t{1} << 32;
+  tracker_rig r{seq64{wrap - 8}};
+  r.shows(wrap - 8);
+  r.message(wrap - 3);
+  EXPECT_EQ(r.look(false), wrap - 3);
+  r.message(wrap + 5);
+  EXPECT_EQ(r.look(false), wrap + 5) << "by the message alone: CONS has not been read";
+}
+
+TEST(completion_tracker, an_observer_with_an_older_cons_moves_nothing_back) {
+  tracker_rig r{seq64{0}};
+  r.shows(4);
+  r.device.behind_cons = [&] {
+    r.shows(9);
+    EXPECT_EQ(r.look(true), 9u);
+  };
+  EXPECT_EQ(r.look(true), 9u) << "sampled 4, then slept while another observer saw 9";
+  r.message(12);
+  r.shows(11);
+  EXPECT_EQ(r.look(false), 12u);
+  EXPECT_EQ(r.look(true), 12u) << "a message may be seen before CONS has moved";
+}
+
 // Every message since position 3 is lost. From 2^31 positions later the word, as a signed difference, would be ahead.
 TEST(completion_tracker, a_message_word_that_is_2_to_the_31_behind_is_not_ahead) {
-  using env = queue_env;
-  overtaking_device device;
-  queue::ring<env, overtaking_device> ring{device};
-  queue::queue_config<env> c;
-  c.log2size = 19;
-  c.prod_offset = device.prod_offset;
-  c.cons_offset = device.cons_offset;
-  c.completion = queue::completion_mode::msi;
-  c.msi_word = device.allocate_dma(8, 8);
-  ring.configure(c);
-  queue::completion_tracker<env, overtaking_device> tracker{ring};
-  tracker.start(seq64{0});
-  const auto everything = [] { return seq64{std::uint64_t{1} << 40}; };
-  c.msi_word.cpu->store_low(3, std::memory_order_relaxed);
-  static_cast<void>(tracker.observe(false, everything));
-  ASSERT_EQ(value(tracker.completed()), 3u);
+  tracker_rig r{seq64{0}};
+  r.message(3);
+  ASSERT_EQ(r.look(false), 3u);
   const std::uint64_t end = (std::uint64_t{1} << 32) + (std::uint64_t{1} << 22);
   for (std::uint64_t at = std::uint64_t{1} << 19; at <= end; at += std::uint64_t{1} << 19) {
-    device.cons_shows = static_cast<std::uint32_t>(at) & 0xf'ffffu;
-    static_cast<void>(tracker.observe(true, everything));
-    ASSERT_EQ(value(tracker.completed()), at);
-    static_cast<void>(tracker.observe(false, everything));
-    ASSERT_EQ(value(tracker.completed()), at) << "the word still says 3";
+    r.shows(at);
+    ASSERT_EQ(r.look(true), at);
+    ASSERT_EQ(r.look(false), at) << "the word still says 3";
   }
-  // A message that arrives again is taken: the next SYNC's.
-  c.msi_word.cpu->store_low(static_cast<std::uint32_t>(end + 10), std::memory_order_relaxed);
-  device.cons_shows = static_cast<std::uint32_t>(end + 10) & 0xf'ffffu;
-  static_cast<void>(tracker.observe(true, everything));
-  EXPECT_EQ(value(tracker.completed()), end + 10);
+  r.message(end + 10);
+  r.shows(end + 10);
+  EXPECT_EQ(r.look(true), end + 10);
 }
 
 }  // namespace

@@ -108,6 +108,7 @@ class recording_port {
  public:
   struct knobs {
     std::size_t full_tries{};                                        // the next n reservations find no room (each idle turn frees one)
+    bool tries_make_room{};                                          // each failed try frees one as well
     bool always_full{};                                              // no reservation ever finds room
     std::size_t polls_to_complete{};                                 // a list completes after n polls of its ticket
     bool never_complete{};                                           // no list completes
@@ -148,7 +149,11 @@ class recording_port {
     {
       const std::scoped_lock hold{mutex_};
       ++tries_;
-      if (knobs_.always_full || knobs_.full_tries != 0) return shootdown::errc::would_block;
+      if (knobs_.always_full) return shootdown::errc::would_block;
+      if (knobs_.full_tries != 0) {
+        if (knobs_.tries_make_room) --knobs_.full_tries;
+        return shootdown::errc::would_block;
+      }
     }
     return accept(list);
   }
@@ -158,6 +163,7 @@ class recording_port {
   }
   shootdown::status wait(shootdown::ticket& t, shootdown::deadline) noexcept {
     const std::scoped_lock hold{mutex_};
+    ++waits_;
     if (knobs_.never_complete && !t.settled) return shootdown::errc::timed_out;
     for (;;) {
       const shootdown::status s = settle(t);
@@ -184,6 +190,7 @@ class recording_port {
   [[nodiscard]] std::uint32_t max_list() const noexcept { return max_list_; }
   [[nodiscard]] recording_tags& tags() noexcept { return tags_; }
   [[nodiscard]] unsigned abandoned() const noexcept { return abandoned_; }
+  [[nodiscard]] unsigned waits() const noexcept { return waits_; }
 
   // For the tests.
   knobs& control() { return knobs_; }
@@ -345,6 +352,7 @@ class recording_port {
   std::size_t unsettled_{};
   std::size_t tries_{}, blocking_submits_{}, idles_{};
   unsigned abandoned_{};
+  unsigned waits_{};
   std::map<std::uint64_t, pending> submitted_at_;
   std::vector<shootdown::tag> carried_;
   std::map<std::uint64_t, std::function<void()>> at_accept_;
