@@ -71,10 +71,9 @@ class tiny_smmu {
     std::vector<command> commands;
     list.emit(0, list.size(), [&](command c) { commands.push_back(c); });
     commands.push_back(cmd::sync::silent().encode());
-    const typename Env::irq_guard irqs_off{};  // from the reservation to the publication, as in a real queue
+    // A release sequence: the device that sees n lists knows all n submitters. The list is there before anybody else runs.
+    const std::uint64_t n = prod_.fetch_add(1, std::memory_order_acq_rel) + 1;
     lists_.push_back(std::move(commands));
-    const std::uint64_t n = lists_.size();
-    prod_.fetch_add(1, std::memory_order_acq_rel);  // a release sequence: the device that sees n lists knows all n submitters
     ticket t{};
     t.first = seq64{n - 1};
     t.end = seq64{n};
@@ -124,7 +123,9 @@ class tiny_smmu {
       return smmu.issue(shootdown::cmd::cfgi_ste{.sid = shootdown::stream_id{stream}, .leaf = true}.encode());
     }
     shootdown::status ats(bool on) noexcept {
-      smmu.ats_on_[stream] = on;  // the endpoint's own register; its cache keeps what it has: it may remember another life
+      if (on && !smmu.ats_on_[stream])  // PCIe: being enabled empties the cache
+        for (unsigned p = 0; p != pasids; ++p) smmu.atc_.erase({stream, p});
+      smmu.ats_on_[stream] = on;
       return {};
     }
   };
@@ -180,13 +181,16 @@ class tiny_smmu {
     else
       static_cast<void>(side_.try_lock(r));
   }
+  // A CPU's flow may stand for a device's; its interrupts do not come in the middle of the device.
   std::size_t begin(unsigned stream, unsigned pasid) {
+    const typename Env::irq_guard irqs_off{};
     enter(role::walker);
     const std::size_t t = translate(stream, pasid);
     side_.unlock();
     return t;
   }
   void land(std::size_t t) {
+    const typename Env::irq_guard irqs_off{};
     enter(role::walker);
     judge(transactions_[t]);
     side_.unlock();
