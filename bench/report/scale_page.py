@@ -136,7 +136,7 @@ def calibration(scale):
     body = [[str(cpus), *entry(cas, fitted), *entry(add, predicted)] for cpus, cas, fitted, add, predicted in rows]
     other = data["unfitted"]
     body.append([f"{other['cpus']}, both predicted", *entry(other["cas"], other["cas_predicted"]), *entry(other["add"], other["add_predicted"])])
-    heads = ["CPUs", "CAS published", "fitted", "error", "add published", "predicted", "error"]
+    heads = ["CPUs", "CAS published", "fitted", "CAS error", "add published", "predicted", "add error"]
     p = data["parameters"]
     said = (f"Line model: oldest_first {p['oldest_first']}, distance {p['distance']}, crowding {p['crowding']} thousandths; "
             f"{p['work_ns']} ns of work besides the invalidation. These were fitted to the compare-exchange column and to the share of "
