@@ -75,6 +75,12 @@ TEST(timed_env, more_than_256_cpus_are_refused) {
   EXPECT_STREQ(r.first_failure, "timed_run: more than 256 CPUs");
 }
 
+TEST(timed_env, a_run_is_used_once) {
+  timed_run r;
+  EXPECT_TRUE(r({[] {}}).ok());
+  EXPECT_STREQ(r({[] {}}).first_failure, "timed_run: used twice");
+}
+
 TEST(timed_env, equal_seeds_give_equal_runs) {
   const auto once = [](std::uint64_t seed) {
     const auto l = std::make_unique<line>();

@@ -44,6 +44,24 @@ std::uint64_t cost(F&& f) {
   return now() - before;
 }
 
+TEST(reference_machine, is_the_one_that_was_settled) {
+  // Not to be adjusted: results of different dates are compared.
+  EXPECT_EQ(machine::think, 300u);
+  EXPECT_EQ(machine::think_spread, 150u);
+  EXPECT_EQ(machine::local_rmw, 5u);
+  EXPECT_EQ(machine::line_transfer, 60u);
+  EXPECT_EQ(machine::doorbell, 150u);
+  EXPECT_EQ(machine::mmio_read, 300u);
+  EXPECT_EQ(machine::tlbi, 15u);
+  EXPECT_EQ(machine::sync_short, 30u);
+  EXPECT_EQ(machine::sync_middle, 200u);
+  EXPECT_EQ(machine::sync_long, 800u);
+  EXPECT_EQ(machine::atc_inv, 1000u);
+  EXPECT_EQ(machine::trap, 2000u);
+  EXPECT_EQ(machine::hit, 1u);
+  EXPECT_EQ(machine::pause, 5u);
+}
+
 TEST(timed_lines, operations_on_a_line_of_ones_own_are_local) {
   line l;
   std::uint64_t rmw = 0, load = 0, store = 0, failed = 0;

@@ -170,7 +170,7 @@ struct timed_world {
 };
 static_assert(world<timed_world>);
 
-/// Runs tasks on virtual CPUs, one each, up to 256.
+/// Runs tasks on virtual CPUs, one each, up to 256. One object, one run.
 ///
 ///   timed_run run{options};
 ///   run.watch(device.watcher());
@@ -202,9 +202,11 @@ class timed_run {
 
   timed_report operator()(std::vector<task> tasks) {
     timed_report& r = machine_.report;
+    if (machine_.scheduler.count() != 0) machine_.fail("timed_run: used twice");
     if (tasks.size() > cpu_set::most_cpus) machine_.fail("timed_run: more than 256 CPUs");
+    if (r.failures != 0) return r;
     for (task& t : tasks) r.no_memory = !machine_.scheduler.add(std::move(t), machine_.options.stack_bytes) || r.no_memory;
-    if (!r.no_memory && r.failures == 0) {
+    if (!r.no_memory) {
       detail::timed_now = &machine_;
       using ending = timed_scheduler::ending;
       const ending how = machine_.scheduler.run(shootdown::count(machine_.options.time_limit));
