@@ -124,7 +124,7 @@ INSTANTIATE_TEST_SUITE_P(kinds, domain_ats_fibers,
 TEST_P(domain_ats_fibers, no_device_uses_what_was_promised_gone_and_none_is_asked_when_it_has_left) {
   std::uint64_t uses = 0, hits = 0;
   // About one schedule in two hundred lets a device that joins a tag in use cache a TLB entry that an earlier reader is about to
-  // invalidate: without the flush of start_caches() it leaks.
+  // invalidate: without the flush in enter() it leaks.
   for (std::uint64_t seed = 1; seed != seeds; ++seed) {
     const auto r = run(seed, GetParam());
     ASSERT_TRUE(r.ok) << "seed " << seed;

@@ -50,7 +50,7 @@ SHOOTDOWN_BEGIN
 /// found in the array by the next ones; when the last leaves it is flushed (whole tag + SYNC) and released, or retired if the
 /// flush failed. So a tag that is in no array has no TLB entries. The flush of a VMID takes its stage-1 entries along.
 ///
-/// ATS. Switched on: entries published, entry written with EATS, ops.ats(true), TLB flushed if the tag was in use, device cache
+/// ATS. Switched on: entries published, TLB flushed if the tag was in use, entry written with EATS, ops.ats(true), device cache
 /// wiped. Switched off: entry written with EATS = 0 or blocked (translated requests abort from here), cache wiped, users
 /// taken away, fence behind the readers that may have seen them, ops.ats(false). Kept while the translation changes: as
 /// on and off without the switch. memory-model.md section 5.
@@ -111,12 +111,11 @@ class domain {
     const holder hold{mutex_};
     if (a.owner_ != nullptr) return errc::already_present;
     entries_t right;
-    bool shared = false;
-    if (const status s = enter(m, right, nullptr, shared); !s.ok()) return s;
+    if (const status s = enter(m, right, nullptr, d); !s.ok()) return s;
     status s = ops.write_entry(install_of(right.tag_spec(), m.pasid, m.ats));
     const bool switched = s.ok() && m.ats;
     if (switched) s = ops.ats(true);
-    if (switched && s.ok()) s = start_caches(right, shared, d);
+    if (switched && s.ok()) s = wipe(right, d);
     if (s.ok()) {
       link(a, m, right);
       return s;
@@ -342,14 +341,16 @@ class domain {
     return {};
   }
   /// Checks, finds or acquires the tag, and publishes an array that has the master's entries: from S3 on an STE may use them.
-  /// `shared`: the tag was in use before.
-  [[nodiscard]] status enter(const master_t& m, entries_t& right, const attachment_t* self, bool& shared) noexcept {
+  /// Device caches under a tag that was in use find it flushed: memory-model.md 5.
+  [[nodiscard]] status enter(const master_t& m, entries_t& right, const attachment_t* self, deadline d) noexcept {
     if (const status s = admit(m, self); !s.ok()) return s;
-    const entry_t* const present = find(m.port.instance());
-    if (shared = present != nullptr; shared) {
+    if (const entry_t* const present = find(m.port.instance()); present != nullptr) {
       if (present->spec.port != &m.port) return errc::invalid_argument;
-      const status s = make_entries(options_, m, tag_of(present->spec), right);
-      return s.ok() ? insert(right) : s;
+      status s = make_entries(options_, m, tag_of(present->spec), right);
+      if (s.ok()) s = insert(right);
+      if (!s.ok() || !m.ats || (s = flush_tag(right.tag_spec(), d)).ok()) return s;
+      s.merge(leave(right, false, d).fenced);
+      return s;
     }
     const result<tag> t = m.port.tags().acquire(tag_type() == entry_type::s1_asid ? tag_kind::asid : tag_kind::vmid);
     if (!t.ok()) return t.state();
@@ -430,12 +431,11 @@ class domain {
   [[nodiscard]] status move(attachment_t& a, domain& to, const master_t& m, Ops&& ops, deadline d) noexcept {
     const bool was = a.ats_, will = m.ats;
     entries_t right, old;
-    bool shared = false;
-    if (const status s = to.enter(m, right, &to == this ? &a : nullptr, shared); !s.ok()) return s;
+    if (const status s = to.enter(m, right, &to == this ? &a : nullptr, d); !s.ok()) return s;
     status s = ops.write_entry(install_of(right.tag_spec(), m.pasid, will));
     const bool switched = s.ok() && will && !was;
     if (switched) s = ops.ats(true);
-    if (s.ok() && will) s = start_caches(right, shared, d);
+    if (s.ok() && will) s = wipe(right, d);
     if (s.ok()) {
       unlink(a, old);
       to.link(a, m, right);

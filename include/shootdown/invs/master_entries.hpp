@@ -150,14 +150,4 @@ template <environment Env, command_port Port>
   return wipe<Env, Port>(std::span<const entry<Env, Port>>{m.devices()}, d);
 }
 
-/// Empties device caches that begin to serve a translation: what they hold belongs to another one, or to an earlier life.
-/// `shared`: its tag was in use before. Then a device can have filled its cache from a TLB entry that a reader of the array from
-/// before is about to invalidate, and that reader knows nothing of the device. Walks that began after the publication see that
-/// reader's page table, so the TLB is flushed once before the caches are wiped. memory-model.md 5.
-template <environment Env, command_port Port>
-[[nodiscard]] status start_caches(master_entries<Env, Port>& m, bool shared, deadline d) noexcept {
-  const status s = shared ? flush_tag(m.tag_spec(), d) : status{};
-  return s.ok() ? wipe(m, d) : s;
-}
-
 SHOOTDOWN_END
