@@ -181,7 +181,7 @@ def queueing(scale):
 
 
 def tables(scale):
-    heads = ["strategy, CPUs", "op/s", "p50", "p99", "max", "RMWs", "attempts", "bells", "measured"]
+    heads = ["strategy, CPUs", "op/s", "p50", "p99", "max", "RMWs", "attempts", "bells", "line", "measured"]
     parts = []
     for name, about in scale.hardware:
         rows = []
@@ -190,9 +190,10 @@ def tables(scale):
                 rows.append([f"{strategy}, {p['cpus']}", (p["per_second"], sections.human(p["per_second"])),
                              *((p[k], plots.duration(p[k])) for k in ("p50_ns", "p99_ns", "worst_ns")), (p["rmw"], f"{p['rmw']:.2f}"),
                              (p["attempts"], f"{p['attempts']:.2f}"), (p["doorbells"], f"{p['doorbells']:.2f}"),
-                             (p["measured"], f"{p['measured']:.0f}")])
+                             (p["busiest_line"], f"{100 * p['busiest_line']:.0f} %"), (p["measured"], f"{p['measured']:.0f}")])
         parts.append(f"<details><summary>{escape(about)}</summary>{sections.table(name, heads, rows)}</details>")
     said = ("Per operation: shared read-modify-writes, attempts per reservation (one and the compare-exchanges that failed), doorbells. "
+            "line: how much of the time the busiest cache line was on its way; near 100 % it is the bottleneck. "
             "The last column is the number of operations behind a row.")
     return sections.section("tables", "Tables", sections.paragraph(said), *parts)
 

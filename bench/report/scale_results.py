@@ -6,7 +6,7 @@ import math
 
 from results import ReportError
 
-NUMBERS = ("per_second", "p50_ns", "p99_ns", "worst_ns", "measured", "rmw", "attempts", "doorbells")
+NUMBERS = ("per_second", "p50_ns", "p99_ns", "worst_ns", "measured", "rmw", "attempts", "doorbells", "busiest_line")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -36,9 +36,10 @@ struct loop_result {
   std::uint64_t p50{};  ///< submit to return of wait, ns
   std::uint64_t p99{};
   std::uint64_t worst{};
-  double rmw{};        ///< shared read-modify-writes per operation
-  double attempts{};   ///< compare-exchanges and adds that were tried per reservation: 1 + failed ones
-  double doorbells{};  ///< per operation
+  double rmw{};           ///< shared read-modify-writes per operation
+  double attempts{};      ///< compare-exchanges and adds that were tried per reservation: 1 + failed ones
+  double doorbells{};     ///< per operation
+  double busiest_line{};  ///< share of the time that the line which moved most was on its way; near 1: the bottleneck
   std::uint64_t events{};
   std::uint64_t preemptions{};
   const char* failure{};  ///< null: every operation was complete when its wait returned, and nothing was violated
@@ -155,6 +156,7 @@ template <class Strategy>
   out.rmw = static_cast<double>(r.count(counter::shared_rmw)) / all;
   out.attempts = 1 + static_cast<double>(r.count(counter::failed_cas)) / all;
   out.doorbells = static_cast<double>(r.count(counter::doorbells)) / all;
+  out.busiest_line = static_cast<double>(r.most_travelled) / static_cast<double>(since_epoch(r.end));
   out.events = r.events;
   out.preemptions = r.preemptions;
   return out;

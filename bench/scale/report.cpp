@@ -139,9 +139,10 @@ std::string json(const findings& f) {
   for (const std::string_view name : ran(f)) names.push_back(absl::StrFormat(R"("%s")", name));
   for (const point& p : f.points)
     points.push_back(absl::StrFormat(
-        R"({"hardware": "%s", "strategy": "%s", "cpus": %d, "per_second": %.1f, "p50_ns": %d, "p99_ns": %d, "worst_ns": %d, "measured": %d, "rmw": %.3f, "attempts": %.3f, "doorbells": %.4f, "preemptions": %d, "failure": "%s"})",
+        R"({"hardware": "%s", "strategy": "%s", "cpus": %d, "per_second": %.1f, "p50_ns": %d, "p99_ns": %d, "worst_ns": %d, "measured": %d, "rmw": %.3f, "attempts": %.3f, "doorbells": %.4f, "busiest_line": %.4f, "preemptions": %d, "failure": "%s"})",
         p.hardware, p.strategy, p.cpus, p.result.per_second, p.result.p50, p.result.p99, p.result.worst, p.result.measured, p.result.rmw,
-        p.result.attempts, p.result.doorbells, p.result.preemptions, p.result.failure == nullptr ? "" : p.result.failure));
+        p.result.attempts, p.result.doorbells, p.result.busiest_line, p.result.preemptions,
+        p.result.failure == nullptr ? "" : p.result.failure));
   return absl::StrFormat(
       "{\n\"kind\": \"shootdown_scale\", \"seed\": %d, \"quick\": %s,\n"
       "\"parameters\": {\"oldest_first\": %d, \"distance\": %d, \"crowding\": %d, \"work_ns\": %d},\n"

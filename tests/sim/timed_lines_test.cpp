@@ -306,6 +306,7 @@ TEST(timed_lines, a_closed_loop_on_one_line_has_the_throughput_that_follows_from
   EXPECT_TRUE(r.ok());
   EXPECT_EQ(since_epoch(r.end), 400u * 65 + 50);
   EXPECT_EQ(r.count(counter::shared_rmw), 400u);
+  EXPECT_EQ(r.most_travelled, 400u * 60);
   EXPECT_EQ(r.count(counter::failed_cas), 0u);
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <bit>
 #include <cstddef>
@@ -57,6 +58,7 @@ struct timed_line {
   bool moving{};                 ///< on its way to somebody; nobody owns it meanwhile
   bool called{};                 ///< an arbitration is due at free_at
   std::uint64_t free_at{};       ///< its last writer is done with it
+  std::uint64_t travelled{};     ///< ns spent on the way so far
   timed_lines* home{};
 };
 
@@ -129,6 +131,13 @@ class timed_lines {
     }
   }
 
+  /// How long the line that moved most was on its way, ns: if that is nearly the whole run, it is the bottleneck.
+  [[nodiscard]] std::uint64_t most_travelled() const noexcept {
+    std::uint64_t most = 0;
+    for (const timed_line& l : lines_) most = std::max(most, l.travelled);
+    return most;
+  }
+
   static constexpr std::uint64_t first_tick = 1'000;
   static constexpr std::uint64_t longest_tick = 100'000;
 
@@ -163,7 +172,9 @@ class timed_lines {
     l.asking.remove(winner.who->index);
     l.owner = nullptr;
     l.moving = true;
-    scheduler_->wake(*winner.who, now + arbitration_.transfer(scheduler_->count(), concerned - 1));
+    const std::uint64_t journey = arbitration_.transfer(scheduler_->count(), concerned - 1);
+    l.travelled += journey;
+    scheduler_->wake(*winner.who, now + journey);
   }
 
   void call(timed_line& l, std::uint64_t time) noexcept {

@@ -35,6 +35,7 @@ struct [[nodiscard]] timed_report {
   instant end{};  ///< virtual time from the start of the run
   std::uint64_t events{};
   std::uint64_t preemptions{};
+  std::uint64_t most_travelled{};  ///< ns that the busiest line was on its way
   std::array<std::uint64_t, static_cast<std::size_t>(counter::count_)> counts{};
 
   [[nodiscard]] bool ok() const noexcept { return !deadlocked && !time_limit_reached && !no_memory && failures == 0; }
@@ -217,6 +218,7 @@ class timed_run {
     }
     r.end = instant{machine_.scheduler.end()};
     r.events = machine_.scheduler.events();
+    r.most_travelled = machine_.lines.most_travelled();
     return r;
   }
 
