@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "litmus/arm.hpp"
 #include "litmus/axioms.hpp"
 #include "litmus/program.hpp"
 
@@ -14,12 +15,14 @@
 // location, who reads from whom), each judged by the axioms; the outcomes of those that pass are what the program may do.
 namespace litmus {
 
-/// What a program may do under each model; each set is inside the one before it (rc11 stands apart).
+/// What a program may do under each model; stepwise is inside no_lb, no_lb inside cxx20.
 struct allowed_outcomes {
   outcome_set cxx20;
   outcome_set rc11;
   outcome_set no_lb;
   outcome_set stepwise;
+  outcome_set arm;           ///< what Arm code of the program may do
+  outcome_set arm_in_order;  ///< the same if no store overtakes an earlier load of its thread
   std::uint64_t candidates{};
 };
 
@@ -143,8 +146,10 @@ class enumerator {
 
   void judge_candidate() {
     ++result_.candidates;
-    const verdict v = judge(candidate());
-    if (!v.cxx20 && !v.rc11) return;
+    const execution x = candidate();
+    const verdict v = judge(x);
+    const arm_verdict arm = judge_as_arm(x);
+    if (!v.cxx20 && !v.rc11 && !arm.allowed) return;
     outcome o;
     for (const event& e : event_)
       if (e.read) o.set(e.reg, e.seen);
@@ -153,6 +158,8 @@ class enumerator {
     if (v.rc11) result_.rc11.insert(o);
     if (v.no_lb) result_.no_lb.insert(o);
     if (v.stepwise) result_.stepwise.insert(o);
+    if (arm.allowed) result_.arm.insert(o);
+    if (arm.in_order) result_.arm_in_order.insert(o);
   }
 
   [[nodiscard]] execution candidate() const {

@@ -68,6 +68,8 @@ inline constexpr shape shapes[] = {
     {"MP+cas", "Wx1 Wy1 || Cy12 Rx", "r0=1 r1=0", "MP into a compare_exchange"},
     {"SB+rmw", "Xx1 Ry || Xy1 Rx", "r1=0 r3=0", "Dekker with exchanges for stores"},
     {"SB+rmw=ld", "Wx1 Ay0 || Wy1 Ax0", "r0=0 r1=0", "Dekker with read-modify-writes for loads"},
+    {"SB+cas", "Wx1 Cy12 || Wy1 Cx12", "r0=0 r1=0", "Dekker with compare_exchanges that fail for loads"},
+    {"RWC+cas", "Wx1 || Cx23 Ry || Wy1 Rx", "r0=1 r1=0 r2=0", "RWC with one that fails for the first load"},
     {"SB+barrier", "Wx1 Az1 Ry || Wy1 Az1 Rx", "r1=0 r3=0", "Dekker with a read-modify-write of a third word as the barrier"},
     {"2+2W+rmw", "Wx1 Xy2 || Wy1 Xx2", "x=1 y=1", "2+2W with exchanges"},
     {"RS", "Wx1 Wy1 || Ay1 || Ry Rx", "r0=1 r1=2 r2=0", "a release sequence goes on through a read-modify-write"},

@@ -24,6 +24,9 @@ struct comparison {
   std::uint64_t observed{};        ///< outcomes
   std::uint64_t load_buffering{};  ///< outcomes left out
   std::uint64_t s_order{};         ///< outcomes left out
+  std::uint64_t arm{};             ///< outcomes that Arm code of the programs may have
+  std::uint64_t arm_left_out{};    ///< of these: left out by the explorer
+  std::uint64_t in_order{};        ///< of these: without a store that overtakes a load (see arm.hpp)
   std::vector<std::string> forbidden;
   std::vector<std::string> beyond;
   std::vector<std::string> missed;
@@ -37,6 +40,12 @@ struct comparison {
     observed += o.outcomes.size();
     load_buffering += a.cxx20.size() - a.no_lb.size();
     s_order += a.no_lb.size() - a.stepwise.size();
+    arm += a.arm.size();
+    for (const outcome& x : a.arm) {
+      if (a.stepwise.contains(x)) continue;
+      ++arm_left_out;
+      in_order += a.arm_in_order.contains(x);
+    }
     for (const outcome& x : o.outcomes) {
       if (!a.cxx20.contains(x))
         forbidden.push_back(text_of(p) + " : " + text_of(p, x));
@@ -50,6 +59,7 @@ struct comparison {
   comparison& operator+=(const comparison& o) {
     programs += o.programs, executions += o.executions, allowed += o.allowed, observed += o.observed;
     load_buffering += o.load_buffering, s_order += o.s_order;
+    arm += o.arm, arm_left_out += o.arm_left_out, in_order += o.in_order;
     forbidden.insert(forbidden.end(), o.forbidden.begin(), o.forbidden.end());
     beyond.insert(beyond.end(), o.beyond.begin(), o.beyond.end());
     missed.insert(missed.end(), o.missed.begin(), o.missed.end());
@@ -58,7 +68,11 @@ struct comparison {
 
   /// For the message of a failed test: how many, and the first few.
   [[nodiscard]] std::string report() const {
-    std::string s = std::to_string(programs) + " programs, " + std::to_string(executions) + " executions";
+    std::string s = std::to_string(programs) + " programs, " + std::to_string(executions) + " executions; " + std::to_string(allowed) +
+                    " outcomes allowed by C++20, " + std::to_string(observed) + " seen; left out: load buffering " +
+                    std::to_string(load_buffering) + ", S along the execution " + std::to_string(s_order) +
+                    ". Arm: " + std::to_string(arm) + " outcomes, left out " + std::to_string(arm_left_out) +
+                    ", of these without a store that overtakes a load " + std::to_string(in_order) + ".";
     const auto list = [&s](const char* what, const std::vector<std::string>& all) {
       if (all.empty()) return;
       s += "\n" + std::string{what} + ": " + std::to_string(all.size());
