@@ -194,6 +194,50 @@ TYPED_TEST(sequence, traffic_never_passes_once_start_has_touched_the_smmu) {
   EXPECT_EQ(passed_late, 0u);
 }
 
+TYPED_TEST(sequence, what_an_earlier_owner_left_in_the_caches_is_dropped_before_the_queue_is_anybodys) {
+  for (const bool hyp : {false, true}) {
+    world_options o = small_world();
+    o.smmu.allow_msi = false;  // a message would overwrite a slot that is looked at below
+    if (hyp) o.machine.smmu.id = emu::id_registers::model_full();
+    world<TypeParam> m{o};
+    ASSERT_EQ(m.machine.smmu().id().hyp(), hyp);
+    ASSERT_EQ(m.start(), status{});
+    const auto& ring = m.smmu.commands().config().ring;
+    const std::uint32_t sent = m.machine.smmu().read32(reg::cmdq_prod::offset);
+    std::vector<opcode> opcodes;
+    for (std::uint32_t i = 0; i != sent; ++i) opcodes.push_back(opcode_of({ring.cpu[2 * i].load(std::memory_order_relaxed), 0}));
+    std::vector<opcode> wanted{opcode_of(cmd::cfgi_all().encode()), opcode::sync, opcode::tlbi_nsnh_all};
+    if (hyp) wanted.push_back(opcode::tlbi_el2_all);
+    wanted.push_back(opcode::sync);
+    EXPECT_EQ(opcodes, wanted) << "EL2: " << hyp;
+    EXPECT_EQ(m.machine.smmu().read32(reg::cmdq_cons::offset), sent) << "all of it was waited for";
+  }
+}
+
+TYPED_TEST(sequence, errors_of_an_earlier_owner_are_acknowledged_before_the_new_queue_is_on) {
+  world<TypeParam> m;
+  auto& hw = m.machine.backend();
+  const dma_span<test_env> old = hw.allocate_dma(1024, 1024);
+  hw.write64(reg::cmdq_base::offset, raw(old.bus) | 6);
+  hw.write32(reg::cr0::offset, cmdqen);
+  old.cpu[0].store(0xff, std::memory_order_relaxed);
+  hw.write32(reg::cmdq_prod::offset, 1);
+  for (int i = 0; i != 10; ++i) hw.idle({});
+  ASSERT_NE(hw.read32(reg::gerror::offset), hw.read32(reg::gerrorn::offset));
+  bool on = false, clean = false;
+  hw.write32(reg::cr0::offset, 0);
+  for (int i = 0; i != 10; ++i) hw.idle({});
+  m.regs.before = [&] {
+    if (on || (hw.read32(reg::cr0ack::offset) & cmdqen) == 0) return;
+    on = true;
+    clean = hw.read32(reg::gerror::offset) == hw.read32(reg::gerrorn::offset);
+  };
+  ASSERT_EQ(m.start(), status{});
+  EXPECT_TRUE(on);
+  EXPECT_TRUE(clean);
+  EXPECT_EQ(m.smmu.commands().errors().total(), 0u);
+}
+
 TYPED_TEST(sequence, what_an_earlier_owner_left_behind_does_no_harm) {
   world<TypeParam> m;
   // An owner that left in the middle: queue on, an error active, interrupts on and written to its memory.

@@ -17,6 +17,7 @@ test, each mutant says what it changes and what that breaks.
       flavour = "tsan"                          # optional: plain (default), asan, tsan
       equivalent = "why no test can see it"     # optional: it must survive the test then
       hang = 5                                  # optional: it hangs; seconds until that is believed
+      compiler = true                           # optional: a static_assert of the test fails
 """
 import dataclasses
 import pathlib
@@ -24,7 +25,7 @@ import tomllib
 
 FLAVOURS = ("plain", "asan", "tsan")
 GROUP_KEYS = {"file", "test", "mutant", "flavour"}
-MUTANT_KEYS = {"name", "breaks", "old", "new", "filter", "test", "flavour", "equivalent", "hang"}
+MUTANT_KEYS = {"name", "breaks", "old", "new", "filter", "test", "flavour", "equivalent", "hang", "compiler"}
 
 
 class ListError(Exception):
@@ -44,10 +45,12 @@ class Mutant:
     flavour: str = "plain"
     equivalent: str = ""
     hang: int = 0
+    compiler: bool = False
 
     @property
     def killing_test(self):
-        return f"{' + '.join(self.tests)}: {self.filter}" + ("" if self.flavour == "plain" else f" ({self.flavour})")
+        how = "static_assert" if self.compiler else "" if self.flavour == "plain" else self.flavour
+        return f"{' + '.join(self.tests)}: {self.filter}" + (f" ({how})" if how else "")
 
 
 def _strings(entry, keys, where):
@@ -67,7 +70,7 @@ def _mutant(entry, group, where):
     return Mutant(name=entry["name"], room=group["file"].split("/")[0], file=group["file"], old=entry["old"], new=entry["new"],
                   breaks=entry["breaks"], tests=(tests,) if isinstance(tests, str) else tuple(tests), filter=entry["filter"],
                   flavour=entry.get("flavour", group.get("flavour", "plain")), equivalent=entry.get("equivalent", ""),
-                  hang=entry.get("hang", 0))
+                  hang=entry.get("hang", 0), compiler=entry.get("compiler", False))
 
 
 def load(folder):

@@ -2,21 +2,26 @@
 """Verdicts on mutants, and the matrix mutant -> killing test as text, JSON and Markdown."""
 import json
 import pathlib
+import re
 
 import catalogue
 
 SITE_KEYS = {"file", "line", "kind", "from", "to", "status", "by"}
+STATIC_ASSERT = re.compile(r"static[ _]assert|constant expression|non-constant", re.I)
 SITE_STATUS = ("killed", "survived", "equivalent")
 
 
 def verdict(mutant, ran, seconds):
     """One result. `bad`: it makes the whole run fail."""
-    killed = ran.status in ("failed", "hang")
-    status = {"passed": "survived", "no_tests": "list error", "not_compiled": "list error"}.get(ran.status, "killed")
+    asserted = mutant.compiler and ran.status == "not_compiled" and STATIC_ASSERT.search(ran.detail)
+    killed = asserted or (not mutant.compiler and ran.status in ("failed", "hang"))
+    status = "killed" if killed else "survived" if ran.status == "passed" else "list error"
     if mutant.equivalent:
         status = "equivalent" if ran.status == "passed" else "not equivalent" if killed else status
     by = ", ".join(ran.failed[:3])
-    if ran.status == "hang":
+    if asserted:
+        by = f"the compiler: {ran.detail}"
+    elif ran.status == "hang":
         by = "hang: " + ran.detail
     elif ran.status in ("not_compiled", "no_tests"):
         by = ran.detail

@@ -227,6 +227,18 @@ TEST(stage1_4k, a_piece_tells_the_levels_of_its_leaves_and_of_the_tables_that_we
   EXPECT_EQ(f.memory.image(), std::vector<std::uint64_t>(64 * 512));
 }
 
+TEST(stage1_4k, an_unmap_clears_every_page_that_it_names_and_no_other) {
+  for (unsigned n = 1; n != 6; ++n) {
+    fixture<> f;
+    ASSERT_TRUE(f.editor.map(iova{0x10'0000}, bus_addr{0x50'0000}, 8 * k4, rw).ok());
+    gather<> g;
+    ASSERT_TRUE(f.editor.unmap(iova{0x10'0000 + k4}, n * k4, g).ok());
+    for (unsigned i = 0; i != 8; ++i) EXPECT_EQ(f.editor.lookup(iova{0x10'0000 + i * k4}).ok(), i == 0 || i > n) << n << " pages, page " << i;
+    EXPECT_TRUE(f.editor.check_invariants());
+    f.editor.release(g);
+  }
+}
+
 TEST(stage1_4k, tables_stay_out_of_the_pool_until_release) {
   fixture<> f;
   ASSERT_EQ(f.map(0, 0, k4), errc::ok);
