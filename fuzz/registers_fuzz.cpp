@@ -45,12 +45,12 @@ class driver {
 
   void step() {
     switch (in_.below(23)) {
-      case 0: return write32(offset(), in_.u32());
-      case 1: return write64(offset(), in_.u64());
+      case 0: return write32_anywhere();
+      case 1: return write64_anywhere();
       case 2: return read(offset());
-      case 3: return write_register(in_.below(static_cast<unsigned>(reg::map.size())), in_.u32());
+      case 3: return write_register();
       case 4: return write_base();
-      case 5: return device_.word(place::memory + (in_.u16() * std::uint64_t{8}) % place::memory_bytes, in_.u64());
+      case 5: return write_memory();
       case 6: return write_descriptor();
       case 7: return change_field();
       case 8: return put({in_.u64(), in_.u64()});
@@ -123,9 +123,24 @@ class driver {
     smmu_.write32(at, v);
   }
   void write64(std::uint32_t at, std::uint64_t v) { smmu_.write64(at, v); }
-  void write_register(unsigned line, std::uint32_t v) {
+  // The order in which arguments are evaluated is the compiler's: what is read from the input is read in statements of its own.
+  void write32_anywhere() {
+    const std::uint32_t at = offset();
+    write32(at, in_.u32());
+  }
+  void write64_anywhere() {
+    const std::uint32_t at = offset();
+    write64(at, in_.u64());
+  }
+  void write_register() {
+    const unsigned line = in_.below(static_cast<unsigned>(reg::map.size()));
+    const std::uint32_t v = in_.u32();
     if (reg::map[line].bits == 64) return write64(reg::map[line].offset, std::uint64_t{v} << 4);
     write32(reg::map[line].offset, v);
+  }
+  void write_memory() {
+    const std::uint64_t at = place::memory + (in_.u16() * std::uint64_t{8}) % place::memory_bytes;
+    device_.word(at, in_.u64());
   }
   void read(std::uint32_t at) {
     const std::uint64_t whole = smmu_.read64(at);
@@ -164,7 +179,8 @@ class driver {
   /// One byte of an STE, of a CD or of a level-1 descriptor.
   void change_field() {
     constexpr std::array<std::uint64_t, 5> where{place::streams, place::contexts, place::l1_streams, place::l2_streams, place::l1_contexts};
-    const std::uint64_t at = where[in_.below(5)] + in_.u8() % 72u * 8u;
+    const std::uint64_t table = where[in_.below(5)];
+    const std::uint64_t at = table + in_.u8() % 72u * 8u;
     const unsigned shift = in_.below(8) * 8;
     auto* const cell = device_.machine().memory().cpu(bus_addr{at});
     const std::uint64_t old = cell->load(std::memory_order_acquire);

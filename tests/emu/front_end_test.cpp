@@ -380,6 +380,25 @@ TEST_F(front_end, toggling_an_inactive_gerrorn_bit_is_a_software_error) {
   EXPECT_EQ(smmu.counters().software_errors, 1u);
 }
 
+TEST_F(front_end, an_error_that_software_made_active_stops_a_waiting_sync_like_any_other) {
+  bring_up();
+  executor.answers = {sync_verdict::not_yet};
+  put(sync());
+  ring();
+  run();
+  ASSERT_EQ(executor.sync_polls, 1u);
+  smmu.write32(reg::gerrorn::offset, cmdq_err);
+  run();
+  EXPECT_TRUE(active(cmdq_err));
+  EXPECT_TRUE(smmu.check_invariants());
+  EXPECT_EQ(executor.sync_polls, 1u) << "nothing is consumed";
+  memory.put_command(ring_base, 0, tlbi(7));
+  acknowledge();
+  run();
+  EXPECT_EQ(executor.executed, std::vector{tlbi(7)}) << "the head is read again";
+  EXPECT_EQ(cons(), 1u);
+}
+
 TEST_F(front_end, a_prod_beyond_the_ring_is_counted_once_and_not_believed) {
   bring_up();
   put(tlbi(1));

@@ -51,9 +51,9 @@ class front_end {
   // Device side, serialised by the caller
 
   /// One unit of work; false if there is none now. A CMD_SYNC that still waits is none.
-  bool step(instant now) noexcept { return step_cr0(now) || step_irq_ctrl(now) || step_gbpa(now) || lines_.poll() || commands_.step(now); }
+  bool step(instant now) noexcept { return step_cr0(now) || step_irq_ctrl(now) || step_gbpa(now) || step_gerrorn() || commands_.step(now); }
   /// The same without the registers that software writes at bring-up only: an acknowledged error, or one command.
-  bool step_commands(instant now) noexcept { return (lines_.active(reg::gerror_fields::mask) && lines_.poll()) || commands_.step(now); }
+  bool step_commands(instant now) noexcept { return (lines_.active(reg::gerror_fields::mask) && step_gerrorn()) || commands_.step(now); }
   /// Steps until idle or `max_steps`; returns the units of work done.
   unsigned run(instant now, unsigned max_steps) noexcept {
     unsigned done = 0;
@@ -162,6 +162,12 @@ class front_end {
     gbpa_update_.pending = false;
     gbpa_ = reg::gbpa::update::set(written, false);
     regs_.template set<reg::gbpa>(gbpa_);
+    return true;
+  }
+  /// Software can make an error active too, by toggling a bit that was not. Then a SYNC that waits is read again, as after any error.
+  bool step_gerrorn() noexcept {
+    if (!lines_.poll()) return false;
+    if (lines_.active(reg::gerror::cmdq_err::mask)) commands_.interrupted();
     return true;
   }
 
