@@ -4,21 +4,30 @@
 #include <array>
 #include <cstdint>
 #include <functional>
+#include <map>
+#include <utility>
 #include <vector>
 
 #include <shootdown/arch/registers.hpp>
 #include <shootdown/device/event_queue.hpp>
+#include <shootdown/device/stage1_stream.hpp>
 #include <shootdown/host/env.hpp>
+#include <shootdown/invs/attachment.hpp>
 
-// Event records of an SMMU that does not snoop: they are in memory, and a CPU that read the slot a lap ago still has the old line.
+// An SMMU that does not snoop. Event records are in memory while a CPU that read the slot a lap ago still has the old line;
+// context descriptors are in the CPU's cache until they are published.
 namespace {
 
 using namespace shootdown;
 
 struct env : host::basic_env<> {
   static inline std::function<void(const void*, std::size_t)> on_observe;
+  static inline std::function<void(const void*, std::size_t)> on_publish;
   static void dma_observe(const void* p, std::size_t n) noexcept {
     if (on_observe) on_observe(p, n);
+  }
+  static void dma_publish(const void* p, std::size_t n) noexcept {
+    if (on_publish) on_publish(p, n);
   }
 };
 
@@ -58,6 +67,101 @@ TEST(non_coherent_events, every_record_is_read_from_memory_in_each_lap) {
   env::on_observe = nullptr;
   EXPECT_EQ(got, written);
   queue.close();
+}
+
+/// What a stage1_stream asks of its SMMU, with a look at memory at the moment when an STE is switched.
+struct smmu_double {
+  using environment_type = env;
+  struct double_backend {
+    std::array<env::dma_word, 16> words{};
+    dma_span<env> allocate_dma(std::size_t, std::size_t) noexcept { return {words.data(), 16, bus_addr{0x1000}}; }
+    void release_dma(dma_span<env>) noexcept {}
+  };
+  struct double_identity {
+    bool can_stall{};
+  };
+  struct double_streams {
+    ste now = ste::abort();
+    [[nodiscard]] result<ste> read(stream_id) const noexcept { return now; }
+  };
+  double_backend& device() noexcept { return backend; }
+  double_identity id() const noexcept { return {}; }
+  double_streams& streams() noexcept { return table; }
+  bool started() const noexcept { return true; }
+  bool has_stream(stream_id) const noexcept { return true; }
+  status write_stream(stream_id, const ste& e) noexcept {
+    table.now = e;
+    if (on_switch) on_switch(e);
+    return std::exchange(next, status{});
+  }
+  status invalidate_context(stream_id, substream_id) noexcept { return {}; }
+  double_backend backend;
+  double_streams table;
+  std::function<void(const ste&)> on_switch;
+  status next{};  // the answer of the next write_stream
+};
+
+TEST(non_coherent_contexts, a_descriptor_is_in_memory_before_the_stream_leads_to_it) {
+  smmu_double smmu;
+  std::map<const void*, std::uint64_t> memory;
+  env::on_publish = [&](const void* p, std::size_t n) {
+    const auto* const words = static_cast<const env::dma_word*>(p);
+    for (std::size_t i = 0; i != n / 8; ++i) memory[words + i] = words[i].load(std::memory_order_relaxed);
+  };
+  device::stage1_stream<smmu_double> stream{smmu, stream_id{3}};
+  ASSERT_TRUE(stream.open().ok());
+  unsigned switches = 0;
+  smmu.on_switch = [&](const ste& e) {
+    ++switches;
+    const std::size_t first = (raw(e.cd_table()) - 0x1000) / 8;
+    ASSERT_LE(first, 8u);
+    for (std::size_t i = first; i != first + 8; ++i) {
+      const auto* const cell = &smmu.backend.words[i];
+      ASSERT_EQ(memory.count(cell), 1u) << i;
+      EXPECT_EQ(memory[cell], cell->load(std::memory_order_relaxed)) << i;
+    }
+  };
+  for (std::uint16_t as = 1; as != 5; ++as) {
+    const device::stage1_space space{.root = bus_addr{0x10'0000u * as}};
+    const install wanted{.what = install::action::translate, .asid_tag = {tag_kind::asid, as}};
+    EXPECT_TRUE(stream.writer(space).write_entry(wanted).ok());
+  }
+  EXPECT_EQ(switches, 4u);
+  env::on_publish = nullptr;
+  stream.close();
+}
+
+// Which of the two descriptors the SMMU uses after a change that failed, nobody knows: neither is written before the stream aborts.
+TEST(stage1_stream_in_doubt, aborts_before_a_descriptor_is_written_again) {
+  smmu_double smmu;
+  device::stage1_stream<smmu_double> stream{smmu, stream_id{3}};
+  ASSERT_TRUE(stream.open().ok());
+  const auto translate = [&](std::uint16_t as) {
+    const device::stage1_space space{.root = bus_addr{0x10'0000u * as}};
+    return stream.writer(space).write_entry(install{.what = install::action::translate, .asid_tag = {tag_kind::asid, as}}).code();
+  };
+  const auto descriptors = [&] {
+    std::array<std::uint64_t, 16> w{};
+    for (std::size_t i = 0; i != 16; ++i) w[i] = smmu.backend.words[i].load(std::memory_order_relaxed);
+    return w;
+  };
+  ASSERT_EQ(translate(1), errc::ok);
+  smmu.next = errc::timed_out;
+  ASSERT_EQ(translate(2), errc::timed_out);
+  const auto before = descriptors();
+  std::vector<ste> switched;
+  smmu.on_switch = [&](const ste& e) {
+    if (switched.empty()) EXPECT_EQ(descriptors(), before);
+    switched.push_back(e);
+  };
+  EXPECT_EQ(translate(3), errc::ok);
+  ASSERT_EQ(switched.size(), 2u);
+  EXPECT_EQ(switched[0], ste::abort());
+  EXPECT_TRUE(switched[1].has_stage1());
+  switched.clear();
+  EXPECT_EQ(translate(4), errc::ok);
+  EXPECT_EQ(switched.size(), 1u) << "no doubt any more: one switch, nothing aborts in between";
+  stream.close();
 }
 
 }  // namespace

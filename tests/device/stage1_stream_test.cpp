@@ -134,6 +134,37 @@ TYPED_TEST(stage1_stream, a_replaced_context_is_not_in_any_cache) {
   EXPECT_EQ(m.leaks(), 0u);
 }
 
+// A transaction at any moment of the change lets the SMMU fetch what the stream's entry names then.
+TYPED_TEST(stage1_stream, a_context_fetched_again_during_the_replace_is_in_no_cache_afterwards) {
+  two_spaces<TypeParam> m;
+  ASSERT_EQ(m.d->attach(*m.a), status{});
+  unsigned fetches = 0;
+  m.regs.before = [&] { fetches += m.write(sid, at).ok() ? 1u : 0u; };
+  ASSERT_EQ(m.d->replace(*m.b), status{});
+  m.regs.before = nullptr;
+  EXPECT_GE(fetches, 3u);
+  for (std::uint64_t i = 0; i != 4; ++i) m.unmap(*m.a, at + i * page, 1 + i, 1);
+  for (std::uint64_t i = 0; i != 4; ++i) EXPECT_EQ(m.write(sid, at + i * page), status{});
+  EXPECT_EQ(m.leaks(), 0u);
+}
+
+// Until the switch is complete the SMMU may fetch the old descriptor again, so its own invalidation comes behind it.
+TYPED_TEST(stage1_stream, a_replace_invalidates_the_entry_and_then_the_context) {
+  world_options o = small_world();
+  o.smmu.allow_msi = false;
+  two_spaces<TypeParam> m{o};
+  ASSERT_EQ(m.d->attach(*m.a), status{});
+  const std::uint32_t begin = m.machine.smmu().read32(reg::cmdq_prod::offset);
+  ASSERT_EQ(m.d->replace(*m.b), status{});
+  const std::uint32_t end = m.machine.smmu().read32(reg::cmdq_prod::offset);
+  std::vector<opcode> sent;
+  for (std::uint32_t i = begin; i != end && sent.size() != 64; i = (i + 1) % 128) {
+    const opcode op = opcode_of({m.smmu.commands().config().ring.cpu[2 * (i % 64)].load(std::memory_order_relaxed), 0});
+    if (op != opcode::sync) sent.push_back(op);
+  }
+  EXPECT_EQ(sent, (std::vector<opcode>{opcode::cfgi_ste, opcode::cfgi_cd, opcode::tlbi_nh_asid})) << "and the flush of the tag it left";
+}
+
 TYPED_TEST(stage1_stream, a_replace_that_fails_leaves_the_master_where_it_was) {
   // The k-th doorbell's SYNC fails, for every k that a replace has.
   unsigned failures = 0;
