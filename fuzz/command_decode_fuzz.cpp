@@ -130,7 +130,12 @@ void check_text(command c, command clean) {
 void check_operand(command c, const emu::id_registers& id) {
   const auto made = tlbi_operand::from_wire(c);
   require(made.ok() == !fuzz::formless(c), "from_wire");
-  if (!made.ok() || made->tg() == 0) return;
+  if (!made.ok()) return;
+  if (made->tg() == 0) {
+    const tlbi_operand plain = tlbi_operand::address(c.dw1, made->leaf());
+    require(plain.dw0() == 0 && plain.dw1() == (c.dw1 & (fuzz::bits(63, 12) | 1)) && plain.span_bytes() == 0, "address()");
+    return;
+  }
   const unsigned tg = made->tg(), ttl = made->ttl(), scale = made->scale();
   const unsigned page = 10 + 2 * tg, leaf = ttl == 0 ? page : page + (3 - ttl) * (page - 3);
   const bool aligned = (c.dw1 & ~std::uint64_t{0xfff} & ((std::uint64_t{1} << leaf) - 1)) == 0;
@@ -177,6 +182,23 @@ void check_meaning(const emu::verdict& v, const emu::id_registers& id) {
   require(s.granules == 1u << o.tg() && s.leaf_levels == (o.ttl() == 0 ? 0xfu : 1u << o.ttl()), "TLBI: granule and level");
 }
 
+/// The factories for completion signals, and the streams that a CFGI_STE_RANGE names.
+void check_factories(command c) {
+  const std::uint64_t address = c.dw1 & fuzz::bits(55, 2);
+  const std::uint32_t data = static_cast<std::uint32_t>(c.dw0 >> 32);
+  const command message = cmd::sync::message(bus_addr{address}, data).encode();
+  require(message == command{0x46 | 1u << 12 | 3u << 22 | 0xfu << 24 | std::uint64_t{data} << 32, address}, "SYNC with a message");
+  require(cmd::sync::event().encode() == command{0x46 | 2u << 12 | 3u << 22 | 0xfu << 24, 0}, "SYNC with an event");
+  require(cmd::sync::silent().encode() == command{0x46, 0}, "silent SYNC");
+  const cmd::cfgi_ste_range r = cmd::cfgi_ste_range::decode({c.dw0, c.dw1});
+  const std::uint64_t count = std::uint64_t{2} << (c.dw1 & 31), first = raw(r.sid) / count * count;
+  for (const std::uint64_t s : {std::uint64_t{0}, first, first + count - 1, first + count, first - 1}) {
+    if ((s >> 32) == 0)
+      require(r.contains(stream_id{static_cast<std::uint32_t>(s)}) == (s >= first && s - first < count), "CFGI_STE_RANGE");
+  }
+  require(cmd::cfgi_all().encode() == command{0x04, 31}, "CFGI_ALL");
+}
+
 void check(command c, const emu::id_registers& id) {
   const command res0 = reserved_bits(c);
   require(res0 == fuzz::without_meaning(c), "reserved bits");
@@ -184,6 +206,7 @@ void check(command c, const emu::id_registers& id) {
   require(visit(c, [](const auto& typed) { return typed.encode(); }) == clean, "encode(decode())");
   require(reserved_bits(clean) == command{}, "reserved bits of a clean command");
   check_text(c, clean);
+  check_factories(c);
   const fuzz::rule* const known = fuzz::rule_of(c);
   const bool typed = visit(c, [](const auto& t) { return !std::is_same_v<std::decay_t<decltype(t)>, cmd::reserved>; });
   require(typed == (known != nullptr && !(known->by_address && fuzz::formless(c))), "visit() and the list of commands");
@@ -195,6 +218,8 @@ void check(command c, const emu::id_registers& id) {
     const emu::verdict v = emu::decode(c, id, rule);
     require(v.ok() == fuzz::legal(c, f, lenient), "the strict decoder and the rules disagree");
     require(v.ok() || v.code() == errc::illegal_command, "code of a refusal");
+    const std::string_view why = name(v.reason);
+    require(v.ok() == (why == "none") && why != "?", "name of a refusal");
     if (!v.ok()) continue;
     require(reserved_bits(v.effective) == command{} && opcode_of(v.effective) == opcode_of(c), "effective command");
     if (!lenient && !(fuzz::part(c.dw1, 11, 10) == 2 && fuzz::part(c.dw1, 9, 8) == 1))

@@ -77,7 +77,7 @@ inline model::engine_options choose_engine(input& in) {
   }
   e.max_transactions = 8;
   e.agent_transactions = 2;
-  e.max_pending = 24;
+  e.max_pending = 6;
   return e;
 }
 
@@ -120,6 +120,7 @@ class device {
     constexpr std::uint64_t contexts_of_one = 25 | bit(30) | bit(31) | bit(41) | bit(45) | std::uint64_t{5} << 32;
     for (unsigned i = 0; i != 8; ++i) {
       entry(contexts + i * 64, {contexts_of_one | std::uint64_t{i + 1} << 48, table_at(0), 0, 0xff, 0, 0, 0, 0});
+      word(l1_contexts + i * 8, contexts | 1);
     }
     constexpr std::uint64_t second = std::uint64_t{25} << 32 | bit(38) | std::uint64_t{5} << 48 | bit(51) | bit(58);
     const auto ste = [&](unsigned config, std::uint64_t w0, std::uint64_t w1, std::uint16_t vm) {

@@ -125,10 +125,10 @@ def coverage(name, found):
     program, room = ROOT / f"build/coverage/fuzz/fuzz_{name}", ROOT / "build/coverage/profiles" / name
     room.mkdir(parents=True, exist_ok=True)
     all_of = corpora(name, found)
-    for what, inputs in (("the committed corpus", all_of[1:]), ("it and what was found so far", all_of if any(found.iterdir()) else [])):
+    for what, inputs in (("the committed corpus", all_of[1:]), ("the corpus with what was found so far", all_of if any(found.iterdir()) else [])):
         lines = lines_reached(program, inputs, wanted, room) if inputs else None
         if lines:
-            print(f"{name}: {what} reach {lines[0]} of {lines[1]} lines under test ({100 * lines[0] / lines[1]:.1f} %)")
+            print(f"{name}: {what} reaches {lines[0]} of {lines[1]} lines under test ({100 * lines[0] / lines[1]:.1f} %)")
 
 
 def main(arguments):

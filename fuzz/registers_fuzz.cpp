@@ -9,6 +9,7 @@
 // operands; see `driver`. At most 300 steps.
 //
 // Under test: model/ emu/
+#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <cstdint>
@@ -61,8 +62,8 @@ class driver {
       case 13: return access(true);
       case 14: return land();
       case 15: return ats();
-      case 16:
-      case 17: return run();
+      case 16: return run(false);
+      case 17: return run(true);
       case 18: return inject();
       case 19: return judge();
       case 20: return tell();
@@ -103,6 +104,11 @@ class driver {
             "a counter went back");
     require(smmu_.outstanding() <= 8 + 3, "too many outstanding transactions");
     seen_ = c;
+    std::array<model::leak_record, 2> leaks{};
+    const std::size_t kept = device_.machine().oracle().records(leaks);
+    require(kept == std::min<std::uint64_t>(leaks.size(), device_.machine().leaks()), "records of leaks");
+    std::array<char, 64> text{};
+    for (std::size_t i = 0; i != kept; ++i) require(model::format(leaks[i], text) < text.size(), "text of a leak");
     if (gone_) return;
     const emu::id_registers& id = smmu_.id();
     require(smmu_.read32(reg::idr0::offset) == id.idr0 && smmu_.read32(reg::idr1::offset) == id.idr1 &&
@@ -176,14 +182,15 @@ class driver {
                                             : n << 21 | flags | 1;
     device_.word(table_at(table) + index * 8u, w);
   }
-  /// One byte of an STE, of a CD or of a level-1 descriptor.
+  /// One bit or byte of an STE, of a CD or of a level-1 descriptor.
   void change_field() {
     constexpr std::array<std::uint64_t, 5> where{place::streams, place::contexts, place::l1_streams, place::l2_streams, place::l1_contexts};
     const std::uint64_t table = where[in_.below(5)];
     const std::uint64_t at = table + in_.u8() % 72u * 8u;
-    const unsigned shift = in_.below(8) * 8;
-    auto* const cell = device_.machine().memory().cpu(bus_addr{at});
-    const std::uint64_t old = cell->load(std::memory_order_acquire);
+    const std::uint8_t what = in_.u8();
+    const std::uint64_t old = device_.machine().memory().cpu(bus_addr{at})->load(std::memory_order_acquire);
+    if (what < 192) return device_.word(at, old ^ bit(what % 64));
+    const unsigned shift = what % 8 * 8;
     device_.word(at, (old & ~(std::uint64_t{0xff} << shift)) | std::uint64_t{in_.u8()} << shift);
   }
 
@@ -272,9 +279,10 @@ class driver {
     }
   }
 
-  void run() {
+  void run(bool commands_only) {
     device_env::clock += std::uint64_t{in_.u8()} << 2;
-    static_cast<void>(smmu_.advance(device_env::now(), in_.u8()));
+    const unsigned steps = in_.u8();
+    static_cast<void>(commands_only ? smmu_.advance_commands(device_env::now(), steps) : smmu_.advance(device_env::now(), steps));
   }
   void inject() {
     const std::uint8_t what = in_.u8(), n = in_.u8();
