@@ -256,6 +256,41 @@ void entry_writer_is_hitless(trial& t) {
   t.go();
 }
 
+/// The attach side without a domain: an entry is written for tables of which others are told by a flag. Either the unmapping CPU
+/// sees the flag, or the SMMU, coming by the new entry, sees the unmapped page. invs-array.md 6, variant i.
+template <class Env>
+void entry_writer_fences(trial& t) {
+  using namespace shootdown;
+  struct world {
+    typename Env::dma_word ste[8]{};
+    typename Env::dma_word pte{};
+    typename Env::template atomic<std::uint32_t> told{0};
+    bool missed{};  // the unmap did not see the flag
+    bool stale{};   // the SMMU read the old page
+  };
+  auto& w = t.make<world>();
+  t.name(&w.ste, sizeof w.ste, "ste");
+  t.name(&w.pte, sizeof w.pte, "pte");
+  t.name(&w.told, sizeof w.told, "told");
+  w.pte.store(1, std::memory_order_relaxed);
+  t.cpu("unmap", [&] {
+    w.pte.store(0, std::memory_order_relaxed);
+    Env::full_fence();
+    w.missed = w.told.load(std::memory_order_acquire) == 0;
+  });
+  t.cpu("attach", [&] {
+    w.told.store(1, std::memory_order_release);
+    table::entry_writer<Env, table::ste_rules> writer{w.ste};
+    t.require(writer.write(entry_words{0b1011 | std::uint64_t{0x1000}}, []() noexcept -> status { return {}; }).ok(),
+              "the entry was not written");
+  });
+  t.cpu("smmu", [&] {
+    if (w.ste[0].load(std::memory_order_acquire) != 0) w.stale = w.pte.load(std::memory_order_relaxed) != 0;
+  });
+  t.go();
+  t.require(!(w.missed && w.stale), "the SMMU keeps a page of whose unmap nobody will tell it");
+}
+
 /// Whoever sees that the queue has passed a position finds the record of what went wrong there. Records are written by one,
 /// read by two, and pushed out by newer ones.
 template <class Env, bool Recorded = true, unsigned Before = 1>
@@ -324,6 +359,10 @@ inline void add_components(collection& all) {
 
   right("entry_writer", "an SMMU fetches an STE while it is changed", entry_writer_is_hitless<env>);
   broken("entry_writer.no_sync", "entry_writer", "nobody waits for the SMMU to forget its copy", entry_writer_is_hitless<env, false>, any);
+
+  right("entry_writer_fence", "an entry is written while a page of its tables is unmapped", entry_writer_fences<env>);
+  broken("entry_writer_fence.no_fences", "entry_writer_fence", "neither side has its full fence", entry_writer_fences<env_without_fences>,
+         weak);
 
   right("error_log", "a waiter behind an error finds its record", error_log_tells<env>);
   all.push_back({{"error_log_full", "the same where old records are pushed out", error_log_tells<env, true, 15>}});

@@ -19,6 +19,7 @@ struct omissions {
   bool entry_first{};           ///< the entry is written before the domain is asked
   bool invalidation{};          ///< an unmap promises without asking anybody
   bool impatient{};             ///< a device is called gone before its detach has returned
+  bool late_flush{};            ///< the TLB is flushed behind a new device's ATS and not before it may ask
   bool grace_period{};          ///< an SMMU is removed without waiting for readers
 };
 
@@ -34,7 +35,8 @@ struct domain_world {
     for (unsigned i = 0; i != smmus; ++i) {
       hw.emplace_back(t, static_cast<std::uint16_t>(i), pages);
       hw.back().hasty = Out.wait;
-      hw.back().deaf_to = Out.command;
+      hw.back().deaf_to = Out.late_flush ? shootdown::opcode::tlbi_nh_asid : Out.command;
+      hw.back().late_flush = Out.late_flush;
     }
     t.name(&pages[0].pte, 8, "pte0");
     t.name(&pages[1].pte, 8, "pte1");
@@ -45,8 +47,11 @@ struct domain_world {
     return o;
   }
 
-  void run_devices() {
-    for (auto& s : hw) s.run_device();
+  void run_devices(bool by_waiters = false) {
+    for (auto& s : hw) {
+      s.run_by_waiters = by_waiters;
+      if (!by_waiters) s.run_device();
+    }
   }
   /// A whole unmap of a domain's page: afterwards nobody may use what was there before.
   void unmap(unsigned d) {
@@ -57,6 +62,7 @@ struct domain_world {
       if (several_unmap) table.lock();
       now = ++versions[d];
       pages[d].pte.store(now, std::memory_order_relaxed);
+      Env::dma_publish(&pages[d].pte, sizeof pages[d].pte);
       if (several_unmap) table.unlock();
     }
     const range_piece piece{0x1000, 0x1000, granule::k4, 8, 0};
@@ -116,21 +122,24 @@ struct domain_world {
 };
 
 /// The first master of a domain comes while its page is unmapped.
-template <class Env, omissions Out = omissions{}>
+template <class Env, bool Small, omissions Out = omissions{}>
 void unmap_against_attach(trial& t) {
   auto& w = t.make<domain_world<Env, Out>>(t);
   t.cpu("unmap", [&] {
     w.unmap(0);
     w.hw[0].access(0);
   });
-  t.cpu("attach", [&] { w.attach(w.at[0][0], 0, 0, 0); });
-  w.device(0, 0, 1);
-  w.run_devices();
+  t.cpu("attach", [&] {
+    w.attach(w.at[0][0], 0, 0, 0);
+    if (Small) w.hw[0].access(0);
+  });
+  if (!Small) w.device(0, 0, 1);
+  w.run_devices(Small);
   t.go();
   w.finish();
 }
 /// A second master comes to a tag in use; with device caches on both sides if `Ats`.
-template <class Env, bool Ats, omissions Out = omissions{}>
+template <class Env, bool Small, bool Ats, omissions Out = omissions{}>
 void unmap_against_second_attach(trial& t) {
   auto& w = t.make<domain_world<Env, Out>>(t);
   w.attach(w.at[0][0], 0, 0, 0);
@@ -143,8 +152,8 @@ void unmap_against_second_attach(trial& t) {
     w.attach(w.at[0][1], 0, 0, 1, Ats);
     w.hw[0].access(1);
   });
-  w.device(0, 1, 1);
-  w.run_devices();
+  t.cpu("device", [&] { w.hw[0].access(1); });
+  w.run_devices(Small);
   t.go();
   w.finish();
 }
@@ -225,7 +234,7 @@ void unmap_against_ats(trial& t) {
 }
 /// A device with a cache leaves while readers are on the array that lists it, and on older ones: another master comes and goes
 /// first, so that the array the first reader holds has been superseded. invs-array.md 6.
-template <class Env, unsigned Readers, omissions Out = omissions{}>
+template <class Env, bool Small, unsigned Readers, omissions Out = omissions{}>
 void detach_against_superseded(trial& t) {
   auto& w = t.make<domain_world<Env, Out>>(t);
   w.attach(w.at[0][0], 0, 0, 0, true);
@@ -236,7 +245,7 @@ void detach_against_superseded(trial& t) {
     w.attach(w.at[0][1], 0, 0, 1);  // unrelated: publishes another array
     w.detach(w.at[0][0], 0, 0, 0);
   });
-  w.run_devices();
+  w.run_devices(Small);
   t.go();
   w.finish();
 }
@@ -334,19 +343,27 @@ inline void add_domains(collection& all) {
   constexpr bool weak = true;
   constexpr omissions no_wait{.wait = true}, no_va{.command = opcode::tlbi_nh_va}, no_flush{.command = opcode::tlbi_nh_asid},
       no_atc{.command = opcode::atc_inv}, no_cfgi{.command = opcode::cfgi_ste}, early{.entry_first = true}, silent{.invalidation = true},
-      impatient{.impatient = true}, no_grace{.grace_period = true};
+      impatient{.impatient = true}, no_grace{.grace_period = true}, late{.late_flush = true};
 
-  right("attach", "the first master comes while the page is unmapped", unmap_against_attach<env>);
-  broken("attach.no_fences", "attach", "neither side has its full fence", unmap_against_attach<env_without_fences>, weak);
-  broken("attach.entry_first", "attach", "the entry is written before the array is published", unmap_against_attach<env, early>);
-  broken("attach.silent", "attach", "the unmap asks nobody", unmap_against_attach<env, silent>);
-  right("attach_second", "a second master comes to a tag in use", unmap_against_second_attach<env, false>);
-  broken("attach_second.no_wait", "attach_second", "nobody waits for a SYNC", unmap_against_second_attach<env, false, no_wait>);
-  broken("attach_second.no_va", "attach_second", "invalidations by address are lost", unmap_against_second_attach<env, false, no_va>);
-  right("attach_second_ats", "the same, and the newcomer caches translations", unmap_against_second_attach<env, true>);
+  right("attach", "the first master comes while the page is unmapped", unmap_against_attach<env, false>);
+  broken("attach.no_fences", "attach", "neither side has its full fence", unmap_against_attach<env_without_fences, false>, weak);
+  broken("attach.entry_first", "attach", "the entry is written before the array is published", unmap_against_attach<env, false, early>);
+  broken("attach.silent", "attach", "the unmap asks nobody", unmap_against_attach<env, false, silent>);
+  right("attach_small", "the same, and whoever waits runs the SMMU", unmap_against_attach<env, true>);
+  broken("attach_small.no_fences", "attach_small", "neither side has its full fence", unmap_against_attach<env_without_fences, true>, weak);
+  right("attach_second", "a second master comes to a tag in use", unmap_against_second_attach<env, false, false>);
+  broken("attach_second.no_wait", "attach_second", "nobody waits for a SYNC", unmap_against_second_attach<env, false, false, no_wait>);
+  broken("attach_second.no_va", "attach_second", "invalidations by address are lost",
+         unmap_against_second_attach<env, false, false, no_va>);
+  right("attach_second_ats", "the same, and the newcomer caches translations", unmap_against_second_attach<env, false, true>);
   broken("attach_second_ats.no_flush", "attach_second_ats", "the TLB keeps what is older than the newcomer",
-         unmap_against_second_attach<env, true, no_flush>);
+         unmap_against_second_attach<env, false, true, no_flush>);
 
+  broken("attach_second_ats.late_flush", "attach_second_ats", "the TLB is flushed when the newcomer may have asked already",
+         unmap_against_second_attach<env, false, true, late>);
+  right("attach_second_ats_small", "the same, and whoever waits runs the SMMU", unmap_against_second_attach<env, true, true>);
+  broken("attach_second_ats_small.late_flush", "attach_second_ats_small", "the TLB is flushed when the newcomer may have asked already",
+         unmap_against_second_attach<env, true, true, late>);
   right("tag_reuse", "the last user of a tag leaves and the tag goes to another domain", tag_is_reused<env>, false);
   broken("tag_reuse.no_flush", "tag_reuse", "the flush of the tag is lost", tag_is_reused<env, no_flush>);
   broken("tag_reuse.no_cfgi", "tag_reuse", "the SMMU keeps its copy of the entry", tag_is_reused<env, no_cfgi>);
@@ -360,11 +377,15 @@ inline void add_domains(collection& all) {
   broken("reattach.no_atc", "reattach", "invalidations of the device cache are lost", unmap_against_ats<env, no_atc>);
   broken("reattach.impatient", "reattach", "the device is gone before its detach has returned", unmap_against_ats<env, impatient>);
 
-  right("superseded", "a device with a cache leaves, a reader on an older array", detach_against_superseded<env, 1>);
-  right("superseded_two", "the same with two readers", detach_against_superseded<env, 2>, false);
-  broken("superseded.no_fences", "superseded", "neither side has its full fence", detach_against_superseded<env_without_fences, 1>, weak);
+  right("superseded", "a device with a cache leaves, a reader on an older array", detach_against_superseded<env, false, 1>);
+  right("superseded_small", "the same, and whoever waits runs the SMMU", detach_against_superseded<env, true, 1>);
+  broken("superseded_small.no_fences", "superseded_small", "neither side has its full fence",
+         detach_against_superseded<env_without_fences, true, 1>, weak);
+  right("superseded_two", "the same with two readers", detach_against_superseded<env, false, 2>, false);
+  broken("superseded.no_fences", "superseded", "neither side has its full fence", detach_against_superseded<env_without_fences, false, 1>,
+         weak);
   broken("superseded.impatient", "superseded", "the device is gone before its detach has returned",
-         detach_against_superseded<env, 1, impatient>);
+         detach_against_superseded<env, false, 1, impatient>);
 
   right("removal", "one of two SMMUs is removed", smmu_is_removed<env>, false);
   broken("removal.no_grace_period", "removal", "nobody waits for readers", smmu_is_removed<env, no_grace>);

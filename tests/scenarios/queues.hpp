@@ -29,7 +29,8 @@ struct queue_world {
     config.cons_offset = device_type::cons_offset;
     config.gerror_offset = device_type::gerror_offset;
     config.gerrorn_offset = device_type::gerrorn_offset;
-    config.completion = mode;
+    const bool coherent = !t.weak() || t.options().weak.coherent;
+    config.completion = coherent ? mode : completion_mode::cons_poll;  // a message needs a coherent SMMU
     t.require(queue.configure(config).ok(), "the queue could not be configured");
     device.attach(config.ring, log2size);
     t.name(config.msi_word.cpu, 8, "msi");

@@ -11,6 +11,7 @@
 #include <shootdown/arch/command.hpp>
 #include <shootdown/arch/queue_word.hpp>
 #include <shootdown/env/backend.hpp>
+#include <shootdown/model/device_side.hpp>
 #include <shootdown/port/command_list.hpp>
 
 #include "scenarios/scenario.hpp"
@@ -90,6 +91,16 @@ class ring_device {
 
   /// One command. False: there is none.
   bool turn() {
+    if (!side_.try_lock(shootdown::model::device_role::consumer)) return false;
+    const bool worked = step();
+    side_.unlock();
+    return worked;
+  }
+
+ private:
+  static constexpr std::uint64_t base = 0x8000'0000;
+
+  bool step() {
     using namespace shootdown;
     if (stuck.load(std::memory_order_relaxed) != 0) return false;
     if (failed_) {
@@ -113,9 +124,6 @@ class ring_device {
     if (!careless_cons) cons_.store(at_, std::memory_order_release);
     return true;
   }
-
- private:
-  static constexpr std::uint64_t base = 0x8000'0000;
 
   cell& reg(std::uint32_t offset) noexcept {
     switch (offset) {
@@ -157,6 +165,7 @@ class ring_device {
   }
 
   trial& trial_;
+  shootdown::model::device_side<Env> side_{};  // its view of memory is a device's
   std::array<typename Env::dma_word, 512> memory_{};
   std::size_t used_{};
   shootdown::dma_span<Env> ring_{};

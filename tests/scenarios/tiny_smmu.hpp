@@ -57,7 +57,11 @@ class tiny_smmu {
   // Knobs of twins, before the run.
   shootdown::opcode deaf_to{};  ///< commands of this kind are lost
   bool hasty{};                 ///< wait() does not wait
+  bool late_flush{};            ///< the TLB is flushed when a device's ATS has been switched on
   bool off_bus{};               ///< it was removed: a list that comes now is a mistake
+
+  /// No flow of its own: whoever waits runs it. Then nobody else can go on meanwhile, and depth first gets far.
+  bool run_by_waiters{};
 
   // A command_port.
   template <shootdown::command_list L>
@@ -83,6 +87,8 @@ class tiny_smmu {
   }
   shootdown::status poll(shootdown::ticket& t) noexcept {
     using namespace shootdown;
+    while (run_by_waiters && Env::device_runs_alone() && turn()) {
+    }
     if (!t.settled && (hasty || cons_.load(std::memory_order_acquire) >= value(t.end))) t.settled = true;
     return t.settled ? errc::ok : errc::pending;
   }
@@ -118,14 +124,16 @@ class tiny_smmu {
     shootdown::status write_entry(const shootdown::install& i) noexcept {
       const bool on = i.what == shootdown::install::action::translate;
       const std::uint64_t word = on ? valid | std::uint64_t{page} << page_shift | std::uint64_t{i.asid_tag.id} | (i.ats ? eats : 0u) : 0u;
-      Env::full_fence();  // as table::entry_writer
-      smmu.entries_[stream][raw(i.pasid)].store(word, std::memory_order_release);
+      auto& live = smmu.entries_[stream][raw(i.pasid)];
+      live.store(word, std::memory_order_release);
+      Env::dma_publish(&live, sizeof live);
       return smmu.issue(shootdown::cmd::cfgi_ste{.sid = shootdown::stream_id{stream}, .leaf = true}.encode());
     }
     shootdown::status ats(bool on) noexcept {
       if (on && !smmu.ats_on_[stream])  // PCIe: being enabled empties the cache
         for (unsigned p = 0; p != pasids; ++p) smmu.atc_.erase({stream, p});
       smmu.ats_on_[stream] = on;
+      if (on && smmu.late_flush) return smmu.issue(shootdown::command{static_cast<std::uint64_t>(shootdown::opcode::tlbi_nh_all), 0});
       return {};
     }
   };
@@ -261,6 +269,7 @@ class tiny_smmu {
       switch (opcode_of(c)) {
         case opcode::tlbi_nh_va:
         case opcode::tlbi_nh_asid: tlb_.erase(static_cast<std::uint16_t>(c.dw0 >> 48)); break;
+        case opcode::tlbi_nh_all: tlb_.clear(); break;
         case opcode::cfgi_ste:
           for (unsigned p = 0; p != pasids; ++p) configs_.erase({raw(cmd::cfgi_ste::decode(c).sid) % streams, p});
           break;
