@@ -134,6 +134,7 @@ class history {
     skip();
     require(i == a.count() && trash == a.trash(), "more entries than users, or trash miscounted");
     require(!a.contains({3, entry_type::ats, 1, 0}), "contains() something that never was");
+    require(a.find(instance_id{3}, entry_type::ats) == nullptr, "find() something that never was");
     if (proper_) require(truth_users() == holder_users(), "users do not follow from the attachments");
   }
 
@@ -147,6 +148,7 @@ class history {
 
   spec_t choose_entry() {
     const std::uint8_t what = in_.u8(), which = in_.u8();
+    judge_factories(what, which);
     recording_port& p = *ports_[what & 1];
     const unsigned id = 1 + (which & 3);
     const granule g = granule::k4;
@@ -163,6 +165,37 @@ class history {
     require(made.ok(), "a factory refuses what its port can do");
     require(made->check_invariants(), "a factory makes a broken entry");
     return *made;
+  }
+  /// What the factories refuse, on a port that can do little: 8-bit tags, 16 streams, 4 PASIDs, maybe one stage or no ATS.
+  void judge_factories(std::uint8_t what, std::uint8_t which) const {
+    port_features f = recording_port::default_features();
+    f.asid_bits = f.vmid_bits = 8;
+    f.stream_bits = 4;
+    f.substream_bits = 2;
+    f.stage1 = (which & 1) != 0;
+    f.stage2 = (which & 2) != 0;
+    f.ats = (which & 4) != 0;
+    f.granules = 0b0010;
+    recording_port p{1, f};
+    const granule g{static_cast<std::uint8_t>(1 + (what >> 5) % 2)};
+    const std::uint16_t tag = static_cast<std::uint16_t>((which >> 3) * 11u);
+    const auto refusal = [&](bool able) {
+      return !able || g != granule::k4 ? errc::unsupported : tag == 0 ? errc::invalid_argument : tag > 255 ? errc::out_of_range : errc::ok;
+    };
+    require(spec_t::stage1(p, asid{tag}, g).code() == refusal(f.stage1), "stage1()");
+    const auto type = static_cast<entry_type>((what >> 1) % 6);
+    const bool clear = type == entry_type::s2_vmid_s1_clear, caches = phase_of(type) == phase::atc;
+    const errc by_vmid = type == entry_type::s1_asid || caches ? errc::invalid_argument : refusal(f.stage2 && (!clear || f.stage1));
+    require(spec_t::stage2(p, type, vmid{tag}, g).code() == by_vmid, "stage2()");
+    const unsigned sid = which >> 3, pasid = what >> 5, unit = which >> 2;
+    const errc device = !caches                 ? errc::invalid_argument
+                        : !f.ats                ? errc::unsupported
+                        : unit > 31             ? errc::invalid_argument
+                        : sid > 15 || pasid > 3 ? errc::out_of_range
+                                                : errc::ok;
+    const auto made = spec_t::device(p, type, stream_id{sid}, substream_id{pasid}, static_cast<std::uint8_t>(unit));
+    require(made.code() == device, "device()");
+    if (made.ok()) require(made->check_invariants() && made->id() == sid && raw(made->pasid()) == pasid, "what device() made");
   }
   sets choose() {
     sets s;
