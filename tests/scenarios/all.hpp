@@ -5,6 +5,7 @@
 
 #include "scenarios/components.hpp"
 #include "scenarios/domains.hpp"
+#include "scenarios/machine.hpp"
 #include "scenarios/queues.hpp"
 #include "scenarios/scenario.hpp"
 
@@ -17,6 +18,7 @@ namespace scenarios {
     add_components(c);
     add_queues(c);
     add_domains(c);
+    add_machine(c);
     return c;
   }();
   return list;
