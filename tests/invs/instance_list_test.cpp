@@ -107,6 +107,13 @@ TEST_F(list_test, nesting_parent_clears_stage_one_behind_a_sync) {
   ask({leaves(0x200000, 0x200000, 2)});
   EXPECT_EQ(trace(), (commands{s2_ipa(5, range(0x200000, 0, 9, 2)), sync_, nh_all(5)}));
 }
+// A reader may see the tag's users fall before those of the clear; and a window may begin with a clear.
+TEST_F(list_test, device_caches_come_behind_a_stage_one_clear_that_has_no_tag_before_it) {
+  build({clear_s1(p, 5), ats(p, 7, 0, entry_type::ats_full)});
+  ask({leaves(0x1000, 0x1000)});
+  EXPECT_EQ(trace(), (commands{nh_all(5), sync_, atc(7, 0, 0, 52)}));
+}
+
 TEST_F(list_test, whole_vmid_needs_no_stage_one_clear) {
   build({s2(p, 5), clear_s1(p, 5)});
   ask_everything();
