@@ -62,9 +62,20 @@ inline way by_chance(memory_model m, bool coherent = true, bool placement = fals
 /// What `./run explore` does with every scenario, and a mutant has to survive.
 inline std::vector<way> ways() {
   using enum memory_model;
-  return {depth_first(sequential, 1),  depth_first(weak, 1),   depth_first(sequential, 2),  depth_first(weak, 2),
-          by_priority(sequential, 3),  by_priority(weak, 3),   by_chance(sequential),       by_chance(weak),
-          by_chance(weak, true, true), by_chance(weak, false), by_priority(weak, 3, false), depth_first(weak, 1, false)};
+  return {
+      depth_first(sequential, 1),
+      by_priority(sequential, 3),
+      by_chance(sequential),
+      depth_first(sequential, 2),
+      depth_first(weak, 1),
+      by_priority(weak, 3),
+      by_chance(weak),
+      by_chance(weak, true, true),
+      depth_first(weak, 2),
+      depth_first(weak, 1, false),
+      by_priority(weak, 3, false),
+      by_chance(weak, false),
+  };
 }
 
 }  // namespace explore
