@@ -14,6 +14,7 @@
 #include <shootdown/arch/commands.hpp>
 #include <shootdown/device/smmu.hpp>
 #include <shootdown/device/stage1_stream.hpp>
+#include <shootdown/env/sanitizer.hpp>
 #include <shootdown/env/spinlock.hpp>
 #include <shootdown/invs/domain.hpp>
 #include <shootdown/model/machine.hpp>
@@ -136,8 +137,15 @@ struct machine_world {
     machine_world& world;
     shootdown::stream_id sid;
     bool on{};
+    [[nodiscard]] bool is_on() const noexcept {
+      const shootdown::tsan_ignore device_side;
+      return on;
+    }
     [[nodiscard]] shootdown::status ats(bool wanted) noexcept {
-      on = wanted;
+      {
+        const shootdown::tsan_ignore device_side;
+        on = wanted;
+      }
       const shootdown::status s = world.machine.smmu().enable_ats(sid, wanted);
       return wanted ? s : shootdown::status{};
     }
@@ -184,8 +192,11 @@ struct machine_world {
 
   void map(unsigned s, unsigned page, unsigned frame) {
     check(machine.oracle().claim(bus(frame), 1, id(s), at(page)), "a frame that has an owner was mapped");
-    space_list[s].mapped[page] = frame;
-    seen.insert(page);
+    {
+      const shootdown::tsan_ignore notes;
+      space_list[s].mapped[page] = frame;
+      seen.insert(page);
+    }
     const section edit{space_list[s]};
     check(space_list[s].table.map(at(page), bus(frame), 4096, {.write = true}), "a map failed");
   }
@@ -225,12 +236,15 @@ struct machine_world {
   void give_back(unsigned s, unsigned page, gather_type& g) {
     const section edit{space_list[s]};
     space_list[s].table.release(g);
+    const shootdown::tsan_ignore notes;
     const unsigned frame = space_list[s].mapped[page];
     space_list[s].mapped.erase(page);
     check(machine.oracle().release(bus(frame), 1, id(s), at(page)), "a frame was released that was not claimed so");
   }
 
-  void attach(unsigned n, unsigned s, bool ats = false) {
+  // Control operations. False: no memory, in a trial in which allocations fail; then nothing has changed.
+
+  bool attach(unsigned n, unsigned s, bool ats = false) {
     stream& it = stream_list[n];
     if (ats) static_cast<void>(machine.smmu().admit(it.sid));
     check(machine.oracle().bind(it.sid, id(s)), "no such stream");
@@ -239,8 +253,11 @@ struct machine_world {
           shootdown::install::action::translate, {shootdown::tag_kind::asid, 1}, shootdown::substream_id{0}, ats, {}};
       check(it.entry.writer(translation(s), it.device).write_entry(early), "an entry could not be written");
     }
-    check(space_list[s].domain.attach(it.at, member(n, ats), it.entry.writer(translation(s), it.device), never()), "an attach failed");
-    it.of = s;
+    const bool done = settled(space_list[s].domain.attach(it.at, member(n, ats), it.entry.writer(translation(s), it.device), never()),
+                              "an attach failed");
+    if (!done) check(machine.oracle().bind(it.sid, shootdown::model::space_id::none), "no such stream");
+    if (done) it.of = s;
+    return done;
   }
   void detach(unsigned n) {
     stream& it = stream_list[n];
@@ -250,19 +267,21 @@ struct machine_world {
     it.of = none;
   }
   /// To the other space; both are right while it moves.
-  void replace(unsigned n, unsigned to) {
+  bool replace(unsigned n, unsigned to) {
     stream& it = stream_list[n];
     check(machine.oracle().bind(it.sid, id(it.of), id(to)), "no such stream");
-    check(space_list[it.of].domain.replace(it.at, space_list[to].domain, it.entry.writer(translation(to), it.device), never()),
-          "a replace failed");
-    check(machine.oracle().bind(it.sid, id(to)), "no such stream");
-    it.of = to;
+    const bool done =
+        settled(space_list[it.of].domain.replace(it.at, space_list[to].domain, it.entry.writer(translation(to), it.device), never()),
+                "a replace failed");
+    if (done) it.of = to;
+    check(machine.oracle().bind(it.sid, id(it.of)), "no such stream");
+    return done;
   }
-  void reattach(unsigned n, bool ats) {
+  bool reattach(unsigned n, bool ats) {
     stream& it = stream_list[n];
     if (ats) static_cast<void>(machine.smmu().admit(it.sid));
-    check(space_list[it.of].domain.reattach(it.at, member(n, ats), it.entry.writer(translation(it.of), it.device), never()),
-          "a reattach failed");
+    return settled(space_list[it.of].domain.reattach(it.at, member(n, ats), it.entry.writer(translation(it.of), it.device), never()),
+                   "a reattach failed");
   }
 
   // What devices do.
@@ -274,11 +293,15 @@ struct machine_world {
     auto& hw = machine.smmu();
     const iova x{raw(at(page)) + 8};
     const auto r = model::request::store();
-    const auto g = it.device.on ? hw.ats_translate(it.sid, x, r, Env::now()) : hw.translate(it.sid, x, r, Env::now());
+    const auto g = it.device.is_on() ? hw.ats_translate(it.sid, x, r, Env::now()) : hw.translate(it.sid, x, r, Env::now());
     if (!g.ok() || g->t.what != model::outcome::granted) return;
-    ++granted;
+    note_use();
     static_cast<void>(hw.land(g->id, 0, Env::now()));
     expect_no_leak();
+  }
+  void note_use() noexcept {
+    const shootdown::tsan_ignore notes;
+    ++granted;
   }
   /// Every device uses every page that anybody ever had.
   void use_everything() {
@@ -318,6 +341,12 @@ struct machine_world {
 
   [[nodiscard]] static constexpr shootdown::iova at(unsigned page) noexcept { return shootdown::iova{std::uint64_t{page} << 12}; }
   void check(shootdown::status s, std::string_view what) { t.require(s.ok(), what); }
+  [[nodiscard]] bool settled(shootdown::status s, std::string_view what) {
+    if (s.code() == shootdown::errc::no_memory && t.options().allocation_failures != 0) return false;
+    check(s, what);
+    return true;
+  }
+  [[nodiscard]] bool is_free(unsigned frame) noexcept { return machine.oracle().owner(bus(frame)) == shootdown::model::owner_token::free; }
 
   trial& t;
   machine_setup setup;
