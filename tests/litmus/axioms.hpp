@@ -2,10 +2,7 @@
 #pragma once
 
 #include <cstddef>
-#include <cstdint>
-#include <vector>
 
-#include "litmus/program.hpp"
 #include "litmus/relation.hpp"
 
 // The memory model of C++20 as axioms over one candidate execution: [intro.races], [atomics.order] and [atomics.fences] of the

@@ -1,16 +1,17 @@
 // SPDX-License-Identifier: MIT
 // The litmus table: for every shape and its variants what C++20 allows and what the explorer does.
 
+#include <algorithm>
+#include <cstddef>
 #include <cstdint>
-#include <cstdio>
 #include <cstdlib>
 #include <exception>
 #include <iomanip>
 #include <iostream>
 #include <optional>
-#include <sstream>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "litmus/axiomatic.hpp"
