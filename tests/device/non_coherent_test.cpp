@@ -34,8 +34,8 @@ struct env : host::basic_env<> {
 /// Registers by offset, one allocation, and memory apart from what the CPU sees of it.
 struct backend_double {
   static constexpr std::size_t words = 4u << 3;
-  std::array<env::dma_word, words> seen{};      // what the CPU's cache holds
-  std::array<std::uint64_t, words> memory{};    // what the SMMU wrote
+  std::array<env::dma_word, words> seen{};    // what the CPU's cache holds
+  std::array<std::uint64_t, words> memory{};  // what the SMMU wrote
   std::array<std::uint32_t, 0x20000 / 4> registers{};
   std::uint32_t read32(std::uint32_t o) noexcept { return registers[o / 4]; }
   std::uint64_t read64(std::uint32_t) noexcept { return 0; }

@@ -14,7 +14,7 @@ namespace {
 
 /// The scripted device, with a hook behind the sampling of CONS: what happens while the reader is on its way with the value.
 struct overtaking_device : queue_device<queue_env> {
-  std::function<void()> behind_cons;        // called once, between the sample and the reader
+  std::function<void()> behind_cons;         // called once, between the sample and the reader
   std::function<void()> before_acknowledge;  // called before GERRORN is written
   std::optional<std::uint32_t> cons_shows;   // what CONS reads instead of the truth
   std::uint32_t read32(std::uint32_t offset) noexcept {
@@ -176,7 +176,9 @@ TEST_F(overtaken_locked, the_record_and_the_new_command_are_there_before_the_dev
   for (const auto kind : {fault_kind::illegal, fault_kind::atc_timeout}) {
     if (kind == fault_kind::illegal) bring_up(3);
     bool once = true;
-    device.fault_of = [&](command c) { return is_sync(c) == (kind == fault_kind::atc_timeout) && std::exchange(once, false) ? kind : fault_kind::none; };
+    device.fault_of = [&](command c) {
+      return is_sync(c) == (kind == fault_kind::atc_timeout) && std::exchange(once, false) ? kind : fault_kind::none;
+    };
     const std::uint64_t before = queue.errors().total();
     unsigned acknowledged = 0;
     ticket t = send();
