@@ -233,7 +233,9 @@ TEST(stage1_4k, an_unmap_clears_every_page_that_it_names_and_no_other) {
     ASSERT_TRUE(f.editor.map(iova{0x10'0000}, bus_addr{0x50'0000}, 8 * k4, rw).ok());
     gather<> g;
     ASSERT_TRUE(f.editor.unmap(iova{0x10'0000 + k4}, n * k4, g).ok());
-    for (unsigned i = 0; i != 8; ++i) EXPECT_EQ(f.editor.lookup(iova{0x10'0000 + i * k4}).ok(), i == 0 || i > n) << n << " pages, page " << i;
+    for (unsigned i = 0; i != 8; ++i) {
+      EXPECT_EQ(f.editor.lookup(iova{0x10'0000 + i * k4}).ok(), i == 0 || i > n) << n << " pages, page " << i;
+    }
     EXPECT_TRUE(f.editor.check_invariants());
     f.editor.release(g);
   }
