@@ -100,6 +100,45 @@ TEST(domain_fibers, no_device_uses_what_an_invalidation_promised_gone) {
   EXPECT_GT(uses, 500u) << "devices did translate";
 }
 
+// The port may be taken down when synchronize() has returned: a reader of the array from before may have waited on it until then.
+TEST(domain_fibers, no_reader_asks_an_instance_any_more_when_synchronize_has_returned) {
+  unsigned late_readers = 0;
+  for (std::uint64_t seed = 1; seed != 40; ++seed) {
+    invs_test::one_page page;
+    domain_t d{domain_options{}};
+    smmu_t goes{0, page}, stays{1, page};
+    for (auto* s : {&goes, &stays}) s->port.control().polls_to_complete = 3 + seed % 5;
+    const stream_id id[]{stream_id{0}};
+    std::atomic<bool> attached{}, stop{};
+    const auto asked = [&] { return goes.port.polls() + goes.port.waits() + goes.port.tries() + goes.port.blocking_submits(); };
+    std::size_t at_return = 0, at_end = 0;
+    const auto control = [&] {
+      domain_t::attachment_t x, y;
+      EXPECT_TRUE(d.attach(x, {goes.port, id}, goes.of(0), deadline::never()).ok());
+      EXPECT_TRUE(d.attach(y, {stays.port, id}, stays.of(0), deadline::never()).ok());
+      attached = true;
+      for (std::uint64_t k = 0; k != seed * 7; ++k) round_robin_env::relax();
+      EXPECT_TRUE(d.detach(x, goes.of(0), deadline::never()).ok());
+      const std::size_t at_detach = asked();
+      domain_t::synchronize();
+      at_return = asked();
+      late_readers += at_return != at_detach ? 1u : 0u;
+      for (int k = 0; k != 200; ++k) round_robin_env::relax();
+      at_end = asked();
+      stop = true;
+      EXPECT_TRUE(d.detach(y, stays.of(0), deadline::never()).ok());
+    };
+    const auto reader = [&] {
+      while (!attached) round_robin_env::relax();
+      while (!stop) EXPECT_TRUE(invs_test::unmap(page, d, deadline::never()).ok());
+    };
+    std::vector<std::function<void()>> tasks{control, reader, reader};
+    ASSERT_TRUE(sim::round_robin::run(tasks, {.seed = seed, .switches_order = true}).ok()) << "seed " << seed;  // the port's counts are plain
+    ASSERT_EQ(at_end, at_return) << "seed " << seed;
+  }
+  EXPECT_GT(late_readers, 5u) << "in some of these schedules there was somebody to wait for";
+}
+
 bool some_seed_leaks(mutation m) {
   for (std::uint64_t seed = 1; seed != 60; ++seed) {
     if (run(seed, m).leaks != 0) return true;

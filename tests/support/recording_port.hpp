@@ -159,6 +159,7 @@ class recording_port {
   }
   shootdown::status poll(shootdown::ticket& t) noexcept {
     const std::scoped_lock hold{mutex_};
+    ++polls_;
     return settle(t);
   }
   shootdown::status wait(shootdown::ticket& t, shootdown::deadline) noexcept {
@@ -191,6 +192,7 @@ class recording_port {
   [[nodiscard]] recording_tags& tags() noexcept { return tags_; }
   [[nodiscard]] unsigned abandoned() const noexcept { return abandoned_; }
   [[nodiscard]] unsigned waits() const noexcept { return waits_; }
+  [[nodiscard]] unsigned polls() const noexcept { return polls_; }
 
   // For the tests.
   knobs& control() { return knobs_; }
@@ -353,6 +355,7 @@ class recording_port {
   std::size_t tries_{}, blocking_submits_{}, idles_{};
   unsigned abandoned_{};
   unsigned waits_{};
+  unsigned polls_{};
   std::map<std::uint64_t, pending> submitted_at_;
   std::vector<shootdown::tag> carried_;
   std::map<std::uint64_t, std::function<void()>> at_accept_;
