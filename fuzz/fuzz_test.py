@@ -75,11 +75,14 @@ class Targets(unittest.TestCase):
                 parent = pathlib.Path(path).parent
                 self.assertTrue(any(str(f).startswith(path) for f in parent.iterdir()), f"{source.name}: {path}")
 
-    def test_each_has_a_small_corpus(self):
-        for source in sorted((fuzz.ROOT / "fuzz").glob("*_fuzz.cpp")):
-            files = list((fuzz.ROOT / "fuzz/corpus" / source.name.removesuffix("_fuzz.cpp")).glob("*"))
-            self.assertTrue(0 < len(files) <= 40, f"{source.name}: {len(files)} files")
-            self.assertLessEqual(sum(f.stat().st_size for f in files), 64 * 1024, source.name)
+    def test_corpora_are_small_and_each_belongs_to_a_target(self):
+        corpora = sorted((fuzz.ROOT / "fuzz/corpus").iterdir())
+        self.assertTrue(corpora)
+        for corpus in corpora:
+            self.assertTrue((fuzz.ROOT / f"fuzz/{corpus.name}_fuzz.cpp").is_file(), f"{corpus.name}: no such target")
+            files = list(corpus.iterdir())
+            self.assertTrue(0 < len(files) <= 40, f"{corpus.name}: {len(files)} files")
+            self.assertLessEqual(sum(f.stat().st_size for f in files), 64 * 1024, corpus.name)
 
 
 if __name__ == "__main__":
