@@ -1,19 +1,19 @@
 // SPDX-License-Identifier: MIT
 // Attach/detach races: what some CPUs do and in which order their steps come, both from the input. Two address spaces, up to
-// three streams, devices that use every page they ever saw. Two worlds: `tiny` (domains alone over a port that keeps all it may,
-// tests/scenarios/domains.hpp), and `machine` (the whole stack over the model SMMU with the DMA oracle, machine_world.hpp).
+// four streams, devices that use every page they ever saw. Two worlds: `tiny` (domains alone over two ports that keep all they may,
+// one of which can be removed; tests/scenarios/domains.hpp), and `machine` (the whole stack over the model SMMU with the DMA oracle,
+// machine_world.hpp).
 //
 // Input: tag; world and memory (1 byte: bit 0 machine, bit 1 weak, bit 2 late stores, bit 3 no snooping, bits 4 and 5 interrupts,
 // bit 6 an allocation may fail, bit 7 compare-exchanges may fail); five programs: before the run, CPU 0, 1, 2, and the handler
 // of CPU 0, each a count (1 byte, modulo 6) and that many operations of a byte; the rest is the schedule (sim::byte_driver).
 // An operation: bits 0 to 2 what (map, unmap, attach, detach, replace, reattach, use, impatient unmap), bit 3 the space, bits 4
-// and 5 the page or the stream, bits 6 and 7 with or without ATS, or the page used.
+// and 5 the page or the stream, bits 6 and 7 with or without ATS, or the page used; detach with bit 6 removes the whole SMMU.
 //
 // Compiled with SHOOTDOWN_RACES_WITHOUT=1 no full fence is there, with 2 the flush of a tag is lost, with 3 no operation
 // acquires: to see that, and how soon, this target finds it.
 //
-// Under test: invs/domain.hpp invs/array.hpp invs/ats_section.hpp invs/invalidation.hpp invs/master_entries.hpp invs/domain_rules.hpp
-// device/stage1_stream.hpp table/entry_writer.hpp queue/owner_cas.hpp
+// Under test: invs/domain.hpp invs/array.hpp invs/ats_section.hpp invs/invalidation.hpp device/stage1_stream.hpp table/entry_writer.hpp
 #include <array>
 #include <cstddef>
 #include <cstdint>
@@ -83,6 +83,15 @@ struct programs {
   std::vector<operation> before, cpu[cpus], handler;
 };
 
+/// Control operations of one stream come one after another.
+struct holder {
+  explicit holder(env::mutex& m) : mutex{m} { mutex.lock(); }
+  ~holder() { mutex.unlock(); }
+  holder(const holder&) = delete;
+  holder& operator=(const holder&) = delete;
+  env::mutex& mutex;
+};
+
 /// Operations on the whole stack. A page is unmapped by one flow at a time, and a stream controlled by one; what does not fit
 /// the state is left out.
 class on_machine {
@@ -126,6 +135,7 @@ class on_machine {
     const holder one{lock_[n]};
     if (w_.stream_list[n].of != machine::none) w_.detach(n);
   }
+  void remove(unsigned n) { detach(n); }  // there is one SMMU only
   void replace(unsigned n) {
     const holder one{lock_[n]};
     if (w_.stream_list[n].of != machine::none) static_cast<void>(w_.replace(n, 1 - w_.stream_list[n].of));
@@ -139,13 +149,6 @@ class on_machine {
 
  private:
   enum class page_is : std::uint8_t { absent, busy, mapped };
-  struct holder {
-    explicit holder(env::mutex& m) : m_{m} { m_.lock(); }
-    ~holder() { m_.unlock(); }
-    holder(const holder&) = delete;
-    holder& operator=(const holder&) = delete;
-    env::mutex& m_;
-  };
   /// Page 3 lies in a table of its own.
   [[nodiscard]] static unsigned number(unsigned page) { return page == 3 ? machine::far : page; }
   void becomes(unsigned s, unsigned page, page_is p) {
@@ -159,11 +162,11 @@ class on_machine {
   std::array<env::mutex, streams> lock_{};
 };
 
-/// The same on domains alone: a space is one page, which is always mapped.
+/// The same on domains alone: a space is one page, which is always mapped. Streams 0 and 1 are behind one SMMU, 2 and 3 behind another.
 class on_tiny {
  public:
-  static constexpr unsigned streams = tiny::smmu_type::streams;
-  explicit on_tiny(trial& t, bool) : w_{t} { w_.several_unmap = true; }
+  static constexpr unsigned smmus = 2, streams = smmus * tiny::smmu_type::streams;
+  explicit on_tiny(trial& t, bool) : w_{t, smmus} { w_.several_unmap = true; }
   void run_devices() { w_.run_devices(); }
   void finish() {
     for (unsigned n = 0; n != streams; ++n) use(n, 0);
@@ -175,44 +178,56 @@ class on_tiny {
   void unmap(unsigned s, unsigned, bool) { w_.unmap(s); }
   void attach(unsigned n, unsigned s, bool ats) {
     const holder one{lock_[n]};
-    if (of_[n] != none) return;
-    w_.hw[0].gone(n, false);
-    w_.hw[0].allow(n, 0, 1u << s);
-    if (done(w_.domains[s].attach(at_[n], w_.member(0, n, ats), w_.ops(0, n, s), deadline::never()))) {
+    if (of_[n] != none || removed_) return;
+    hw(n).gone(local(n), false);
+    hw(n).allow(local(n), 0, 1u << s);
+    if (done(w_.domains[s].attach(at_[n], member(n, ats), ops(n, s), deadline::never()))) {
       of_[n] = s;
       ats_[n] = ats;
     }
   }
   void detach(unsigned n) {
     const holder one{lock_[n]};
-    if (of_[n] == none) return;
-    w_.detach(at_[n], of_[n], 0, n);
-    of_[n] = none;
+    leave(n);
+  }
+  /// The second SMMU goes, once and for all. Its streams are detached, then those who hold an array from before are waited for.
+  void remove(unsigned n) {
+    if (smmu_of(n) == 0) return detach(n);
+    const holder first{lock_[2]};
+    const holder second{lock_[3]};
+    leave(2);
+    leave(3);
+    if (removed_) return;
+    tiny::domain_type::synchronize();
+    removed_ = w_.hw[1].off_bus = true;
   }
   void replace(unsigned n) {
     const holder one{lock_[n]};
     if (of_[n] == none) return;
     const unsigned to = 1 - of_[n];
-    w_.hw[0].allow(n, 0, 3);
-    if (done(w_.domains[of_[n]].replace(at_[n], w_.domains[to], w_.ops(0, n, to), deadline::never()))) of_[n] = to;
-    w_.hw[0].allow(n, 0, 1u << of_[n]);
+    hw(n).allow(local(n), 0, 3);
+    if (done(w_.domains[of_[n]].replace(at_[n], w_.domains[to], ops(n, to), deadline::never()))) of_[n] = to;
+    hw(n).allow(local(n), 0, 1u << of_[n]);
   }
   void reattach(unsigned n) {
     const holder one{lock_[n]};
     if (of_[n] == none) return;
-    if (done(w_.domains[of_[n]].reattach(at_[n], w_.member(0, n, !ats_[n]), w_.ops(0, n, of_[n]), deadline::never()))) ats_[n] = !ats_[n];
+    if (done(w_.domains[of_[n]].reattach(at_[n], member(n, !ats_[n]), ops(n, of_[n]), deadline::never()))) ats_[n] = !ats_[n];
   }
-  void use(unsigned n, unsigned) { w_.hw[0].access(n); }
+  void use(unsigned n, unsigned) { hw(n).access(local(n)); }
 
  private:
   static constexpr unsigned none = ~0u;
-  struct holder {
-    explicit holder(env::mutex& m) : m_{m} { m_.lock(); }
-    ~holder() { m_.unlock(); }
-    holder(const holder&) = delete;
-    holder& operator=(const holder&) = delete;
-    env::mutex& m_;
-  };
+  static unsigned smmu_of(unsigned n) { return n / tiny::smmu_type::streams; }
+  static unsigned local(unsigned n) { return n % tiny::smmu_type::streams; }
+  [[nodiscard]] tiny::smmu_type& hw(unsigned n) { return w_.hw[smmu_of(n)]; }
+  [[nodiscard]] tiny::ops_type ops(unsigned n, unsigned s) { return w_.ops(smmu_of(n), local(n), s); }
+  [[nodiscard]] master<tiny::smmu_type> member(unsigned n, bool ats) { return w_.member(smmu_of(n), local(n), ats); }
+  void leave(unsigned n) {
+    if (of_[n] == none) return;
+    w_.detach(at_[n], of_[n], smmu_of(n), local(n));
+    of_[n] = none;
+  }
   [[nodiscard]] bool done(status s) {
     if (s.code() == errc::no_memory && w_.t.options().allocation_failures != 0) return false;
     w_.t.require(s.ok(), "a control operation failed");
@@ -221,9 +236,10 @@ class on_tiny {
 
   tiny w_;
   std::array<tiny::attachment_type, streams> at_{};
-  std::array<unsigned, streams> of_{none, none};
+  std::array<unsigned, streams> of_{none, none, none, none};
   std::array<bool, streams> ats_{};
   std::array<env::mutex, streams> lock_{};
+  bool removed_{};
 };
 
 template <class World>
@@ -234,7 +250,7 @@ void perform(World& w, operation o) {
     case what::unmap: return w.unmap(o.space(), o.page(), false);
     case what::unmap_impatiently: return w.unmap(o.space(), o.page(), true);
     case what::attach: return w.attach(o.stream(World::streams), o.space(), o.ats());
-    case what::detach: return w.detach(o.stream(World::streams));
+    case what::detach: return o.ats() ? w.remove(o.stream(World::streams)) : w.detach(o.stream(World::streams));
     case what::replace: return w.replace(o.stream(World::streams));
     case what::reattach: return w.reattach(o.stream(World::streams));
     case what::use: return w.use(o.stream(World::streams), o.used_page());
