@@ -133,7 +133,8 @@ TEST(domain_fibers, no_reader_asks_an_instance_any_more_when_synchronize_has_ret
       while (!stop) EXPECT_TRUE(invs_test::unmap(page, d, deadline::never()).ok());
     };
     std::vector<std::function<void()>> tasks{control, reader, reader};
-    ASSERT_TRUE(sim::round_robin::run(tasks, {.seed = seed, .switches_order = true}).ok()) << "seed " << seed;  // the port's counts are plain
+    // The port's counts are plain words, so the switches have to order them in ThreadSanitizer's eyes.
+    ASSERT_TRUE(sim::round_robin::run(tasks, {.seed = seed, .switches_order = true}).ok()) << "seed " << seed;
     ASSERT_EQ(at_end, at_return) << "seed " << seed;
   }
   EXPECT_GT(late_readers, 5u) << "in some of these schedules there was somebody to wait for";
