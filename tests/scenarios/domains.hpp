@@ -1,9 +1,13 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
+#include <deque>
+#include <string_view>
 
+#include <shootdown/env/spinlock.hpp>
 #include <shootdown/invs/domain.hpp>
 
 #include "scenarios/scenario.hpp"
