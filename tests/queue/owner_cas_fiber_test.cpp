@@ -203,6 +203,7 @@ TEST(error_log_fibers, a_reader_beside_the_writer_sees_whole_records_or_is_told_
   unsigned judged = 0;
   for (std::uint64_t seed = 0; seed != (SHOOTDOWN_TSAN ? 4 : 25); ++seed) {
     queue::error_log<env> log;
+    naps::random = seed + 1;
     std::uint64_t written = 0;
     std::string wrong;
     const auto kind_of = [](std::uint64_t n) { return n % 3 == 0 ? errc::atc_timed_out : errc::illegal_command; };
