@@ -46,6 +46,7 @@ class Toolchain:
         libraries = subprocess.run(["pkg-config", "--libs", *PACKAGES], capture_output=True, text=True, check=False)
         self.libraries = ["-lgtest_main", "-lgtest", "-lgmock", "-lz", "-Wl,--as-needed", *libraries.stdout.split()]
         self.wrap = self._wrap()
+        self.precompiled = {}
 
     @staticmethod
     def _wrap():
@@ -62,14 +63,21 @@ class Toolchain:
         return [*STANDARD, *SANITIZE[flavour], f'-DSHOOTDOWN_SOURCE_DIR="{self.root}"', f'-DSHOOTDOWN_TRACE_DIR="{self.root}/bench/traces"']
 
     def precompile(self, flavour):
-        """Makes GoogleTest's header once per flavour; it is kept between runs. The compiler ignores one that does not fit."""
+        """Makes GoogleTest's header once per flavour, and again when the compiler refuses the one kept from an earlier run."""
+        if flavour in self.precompiled:
+            return self.precompiled[flavour]
         key = hashlib.sha256(repr([COMPILER, self.flags(flavour), PRECOMPILED]).encode()).hexdigest()[:16]
         folder = self.cache / f"precompiled-{flavour}-{key}"
-        header = folder / "common.hpp"
-        if not (folder / "common.hpp.gch").is_file():
+        header, made = folder / "common.hpp", folder / "common.hpp.gch"
+        probe = [COMPILER, *self.flags(flavour), "-include", header, "-fsyntax-only", "-x", "c++", os.devnull]
+        if not made.is_file() or subprocess.run(probe, capture_output=True, check=False).returncode != 0:
             folder.mkdir(parents=True, exist_ok=True)
-            header.write_text(PRECOMPILED, encoding="utf-8")
-            subprocess.run([COMPILER, *self.flags(flavour), "-x", "c++-header", header, "-o", folder / "common.hpp.gch"], check=False)
+            if not header.is_file():
+                header.write_text(PRECOMPILED, encoding="utf-8")
+            fresh = folder / f"{os.getpid()}.gch"  # another run may be using the one that is there
+            if subprocess.run([COMPILER, *self.flags(flavour), "-x", "c++-header", header, "-o", fresh], check=False).returncode == 0:
+                os.replace(fresh, made)
+        self.precompiled[flavour] = header
         return header
 
     def build(self, tests, include, flavour, out):
