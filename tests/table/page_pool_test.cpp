@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <functional>
 #include <memory>
 #include <set>
 #include <thread>
@@ -124,6 +125,29 @@ TEST(page_pool, the_observer_sees_a_page_leave_before_anyone_can_have_it_and_ret
   }
   EXPECT_EQ(a.book.errors, 0u);
   EXPECT_EQ(a.book.freed_times[arena<>::base], 10u);
+}
+
+/// Looks, while it is told, whether somebody else could have the page already.
+struct looking_observer {
+  const std::function<std::size_t()>* available;
+  std::vector<std::size_t>* at_free;
+  void allocated(bus_addr) const noexcept {}
+  void freed(bus_addr) const noexcept { at_free->push_back((*available)()); }
+};
+
+TEST(page_pool, a_page_is_not_to_be_had_while_the_observer_hears_that_it_is_free) {
+  const auto words = std::make_unique<env::dma_word[]>(3 * 512);
+  std::vector<table::page_meta> meta(3);
+  std::function<std::size_t()> available;
+  std::vector<std::size_t> at_free;
+  const dma_span<env> memory{words.get(), 3 * 512, bus_addr{0x10000}};
+  table::page_pool<env, looking_observer> pool{memory, meta, looking_observer{&available, &at_free}};
+  available = [&] { return pool.available(); };
+  const auto first = pool.allocate(), second = pool.allocate();
+  pool.free(*first.meta);
+  pool.free(*second.meta);
+  EXPECT_EQ(at_free, (std::vector<std::size_t>{1, 2}));
+  EXPECT_EQ(pool.available(), 3u);
 }
 
 /// Ownership flags per page that threads may touch.
