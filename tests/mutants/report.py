@@ -62,7 +62,8 @@ class Report:
     def summary(self):
         kinds = ["killed", "equivalent", "survived", "not equivalent", "list error"]
         parts = [f"{self.count(k)} {k}" for k in kinds if self.count(k) or k in ("killed", "survived")]
-        text = f"{len(self.results)} listed mutants: {', '.join(parts)}; {self.seconds:.0f} s with {self.jobs} job{'s' if self.jobs > 1 else ''}"
+        jobs = f"{self.jobs} job{'s' if self.jobs > 1 else ''}"
+        text = f"{len(self.results)} listed mutants: {', '.join(parts)}; {self.seconds:.0f} s with {jobs}"
         if self.sites:
             states = [f"{sum(s['status'] == k for s in self.sites)} {k}" for k in SITE_STATUS]
             text += f"\n{len(self.sites)} mutants made at run time: {', '.join(states)}"
@@ -87,5 +88,6 @@ class Report:
             out.append(f"| {cell(r['name'])} | {cell(r['breaks'])} | {r['status']} | {cell(by)} |")
         if self.sites:
             out += ["", "| site | change | outcome | by |", "|---|---|---|---|"]
-            out += [f"| {s['file']}:{s['line']} | {s['kind']}: {s['from']} -> {s['to']} | {s['status']} | {cell(s['by'])} |" for s in self.sites]
+            out += [f"| {s['file']}:{s['line']} | {s['kind']}: {s['from']} -> {s['to']} | {s['status']} | {cell(s['by'])} |"
+                    for s in self.sites]
         return "\n".join(out) + "\n"
