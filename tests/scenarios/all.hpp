@@ -12,6 +12,7 @@ void components_of(collection& c);
 void queues_of(collection& c);
 void domains_of(collection& c);
 void machines_of(collection& c);
+void sites_of(collection& c);
 
 /// The collection: scenarios that must hold, each followed by its broken twins.
 [[nodiscard]] inline const collection& all() {
@@ -21,6 +22,7 @@ void machines_of(collection& c);
     queues_of(c);
     domains_of(c);
     machines_of(c);
+    sites_of(c);
     return c;
   }();
   return list;

@@ -38,7 +38,7 @@ struct stage1_space {
 /// control path, one caller at a time for one stream. Spec: IHI 0070 5.2, 5.4; the CD is invalidated after the switch, because
 /// until then the SMMU may fetch the old one again.
 ///
-/// Sites: D1 relaxed, D2 release stores of descriptor words -> the SMMU's fetch through the STE
+/// Sites: D1 relaxed stores of descriptor words; table/entry_writer.hpp:D1 is the release -> the SMMU's fetch through the STE
 template <class Smmu>
 class stage1_stream {
  public:
@@ -148,11 +148,10 @@ class stage1_stream {
 
   void fill(unsigned slot, const cd& value) noexcept {
     typename Env::dma_word* const words = memory_.cpu + slot * cd_words;
-    for (std::size_t w = 1; w != cd_words; ++w) {
+    for (std::size_t w = 0; w != cd_words; ++w) {
       words[w].store(value.w[w],
                      std::memory_order_relaxed);  // D1 relaxed: the SMMU reads none of them before the STE names this descriptor
     }
-    words[0].store(value.w[0], std::memory_order_release);  // D2 release: pairs with the SMMU's fetch; V comes with the rest
     Env::dma_publish(words, cd::bytes);
   }
 

@@ -33,7 +33,8 @@ SHOOTDOWN_BEGIN
 /// Cost: 64 bytes a stripe; a fence reads two words a stripe. design.md 4.2; invs-array.md 6.
 ///
 /// Sites: S1, S8 relaxed (phase: a hint); S2 relaxed + S3 full fence <-> S5 full fence + S6 (store-load race of entering and
-/// unref); S4 release -> S6 acquire; S7 relaxed, S9 relaxed (the mark of unfinished work travels with S4).
+/// unref); S4 release -> S6 acquire; S7 relaxed, S9 relaxed (the mark of unfinished work travels with S4);
+/// S10 relaxed (a number for checks).
 template <environment Env, unsigned Stripes = 8>
 class ats_section {
   static_assert(Stripes >= 1);
@@ -86,7 +87,7 @@ class ats_section {
 
   [[nodiscard]] std::uint32_t sum(unsigned phase) const noexcept {
     std::uint32_t n = 0;
-    for (const cell& c : cells_) n += c.inside[phase].load(std::memory_order_acquire);  // S6 acquire: pairs with S4
+    for (const cell& c : cells_) n += c.inside[phase].load(std::memory_order_relaxed);  // S10 relaxed: a number by itself
     return n;
   }
   [[nodiscard]] status drain(unsigned phase, deadline d) noexcept {

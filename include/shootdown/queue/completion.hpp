@@ -54,7 +54,7 @@ class completion_tracker {
       Env::dma_publish(word, sizeof(typename Env::dma_word));
     }
     msi_seen_.store(value(base), std::memory_order_relaxed);   // S6 relaxed: as above
-    completed_.store(value(base), std::memory_order_release);  // S2 -> S1: an observer of the new base sees the new word too
+    completed_.store(value(base), std::memory_order_relaxed);  // S6 relaxed: as above
   }
 
   /// The CMD_SYNC that ends a list at `end` (the position behind it).

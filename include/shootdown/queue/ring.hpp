@@ -24,7 +24,8 @@ namespace queue {
 ///
 /// Sites: D1 slot words (relaxed, ordered by D2) -> D2 doorbell: the backend's releasing MMIO store
 ///        D3 CONS: the backend's acquiring MMIO load, pairs with the device's CONS update
-///        D4 slot word read back (acquire), pairs with the device's MSI write (D5 of completion.hpp) or with the slot's writer
+///        D4 slot word read back (acquire), pairs with the device's MSI write (D5 of completion.hpp)
+///        D5 a command read back (relaxed): its writer published it, the device fetched it, and CONS (D3) came after that
 template <class Env, class Backend>
 class ring {
  public:
@@ -55,10 +56,11 @@ class ring {
     slot[1].store(c.dw1, std::memory_order_relaxed);  // D1 relaxed: as above
   }
 
+  /// The command of position `at`, at which the device was seen to stand by CONS.
   [[nodiscard]] command get(seq64 at) const noexcept {
     const typename Env::dma_word* const slot = words(at);
-    const std::uint64_t dw0 = slot[0].load(std::memory_order_acquire);  // D4 acquire: pairs with whoever wrote the slot last, CPU or device
-    return {dw0, slot[1].load(std::memory_order_acquire)};              // D4 acquire: as above
+    const std::uint64_t dw0 = slot[0].load(std::memory_order_relaxed);  // D5 relaxed: D3 is behind all that was written there
+    return {dw0, slot[1].load(std::memory_order_relaxed)};              // D5 relaxed: as above
   }
 
   /// The first word of position `at`, for a waiter that watches its own CMD_SYNC.

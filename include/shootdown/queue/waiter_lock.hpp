@@ -18,12 +18,12 @@ namespace queue {
 /// Progress: lock_shared waits for an exclusive holder only; everything else is wait-free.
 ///
 /// Sites: S1 lock_shared (acquire), S2 its spin (acquire), S3 last-holder test (acquire), S4 try_exclusive (acquire)
-///        <- S5 unlock_shared (release), S6 unlock_exclusive (release); S7 hint and invariant (relaxed)
+///        <- S5 unlock_shared (release), S6 unlock_exclusive (release); S7 reset, hint and invariant (relaxed)
 template <class Env>
 class waiter_lock {
  public:
   /// Nobody holds it. Only while nobody uses it.
-  void reset() noexcept { word_.store(0, std::memory_order_release); }  // S5 release -> S1: as unlock_shared
+  void reset() noexcept { word_.store(0, std::memory_order_relaxed); }  // S7 relaxed: core.hpp S2 publishes
 
   /// Takes a share; `give_up()` is asked once per turn while an exclusive holder is in the way. False: given up, no share taken.
   template <class GiveUp>

@@ -143,7 +143,7 @@ class entry_writer {
 
   [[nodiscard]] status give_up(status why) noexcept {
     const entry_words now = read(live_);
-    live_[0].store(now[0] & ~Rules::valid, std::memory_order_release);  // D3 release: as D1; a later fetch aborts
+    live_[0].store(now[0] & ~Rules::valid, std::memory_order_relaxed);  // D3 relaxed: a fetch of it aborts and leads nowhere
     Env::dma_publish(live_, 8);
     return why;
   }
