@@ -323,6 +323,44 @@ void error_log_tells(trial& t) {
   t.require(w.log.check_invariants() && w.log.total() == Before + 2, "the log is out of order");
 }
 
+/// A reader of a published object against its replacement and reclamation.
+template <class Env, bool Guarded = true>
+void objects_are_reclaimed(trial& t) {
+  struct object : Env::rcu::head {
+    typename Env::template atomic<std::uint32_t> value{0};
+    bool gone{};
+  };
+  struct world {
+    object objects[3]{};
+    typename Env::template atomic<object*> slot{nullptr};
+  };
+  auto& w = t.make<world>();
+  for (std::uint32_t i = 0; i != 3; ++i) w.objects[i].value.store(i + 1, std::memory_order_relaxed);
+  Env::rcu::publish(w.slot, &w.objects[0]);
+  for (unsigned c = 0; c != 2; ++c)
+    t.cpu("reader", [&] {
+      const auto read = [&] {
+        const object* const o = Env::rcu::dereference(w.slot);
+        t.require(o->value.load(std::memory_order_relaxed) != 0, "an object was seen before it was complete");
+        t.require(!o->gone, "an object was used after it had been reclaimed");
+      };
+      if constexpr (Guarded) {
+        const typename Env::rcu::guard inside{};
+        read();
+      } else {
+        read();
+      }
+    });
+  t.cpu("writer", [&] {
+    for (unsigned i = 0; i != 2; ++i) {
+      Env::rcu::publish(w.slot, &w.objects[i + 1]);
+      Env::rcu::retire(w.objects[i], [](typename Env::rcu::head* h) noexcept { static_cast<object*>(h)->gone = true; });
+    }
+  });
+  t.go();
+  t.require(w.objects[0].gone && w.objects[1].gone && !w.objects[2].gone, "not what was retired was reclaimed");
+}
+
 inline void add_components(collection& all) {
   const auto right = [&](const char* name, const char* about, void (*body)(trial&), unsigned interrupts = 0) {
     all.push_back({{name, about, body}, {}, false, true, interrupts});
@@ -366,8 +404,12 @@ inline void add_components(collection& all) {
 
   right("error_log", "a waiter behind an error finds its record", error_log_tells<env>);
   all.push_back({{"error_log_full", "the same where old records are pushed out", error_log_tells<env, true, 15>}});
+  broken("error_log_full.late", "error_log_full", "the queue goes on before the error is recorded", error_log_tells<env, false, 15>, any);
   broken("error_log.late", "error_log", "the queue goes on before the error is recorded", error_log_tells<env, false>, any);
   broken("error_log.no_acquire", "error_log", "no operation acquires", error_log_tells<env_without_acquire>, weak);
+
+  right("reclamation", "published objects are replaced and reclaimed under readers", objects_are_reclaimed<env>);
+  broken("reclamation.unguarded", "reclamation", "readers have no guard", objects_are_reclaimed<env, false>, any);
 }
 
 }  // namespace scenarios

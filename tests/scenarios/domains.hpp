@@ -325,8 +325,13 @@ template <class Env, omissions Out = omissions{}>
 void arrays_are_reclaimed(trial& t) {
   auto& w = t.make<domain_world<Env, Out>>(t);
   w.attach(w.at[0][0], 0, 0, 0);
+  w.hw[0].access(0);
   w.several_unmap = true;
-  for (unsigned c = 0; c != 2; ++c) t.cpu("unmap", [&] { w.unmap(0); });
+  for (unsigned c = 0; c != 2; ++c)
+    t.cpu("unmap", [&] {
+      w.unmap(0);
+      w.hw[0].access(0);
+    });
   t.cpu("control", [&] {
     w.attach(w.at[0][1], 0, 0, 1);
     w.detach(w.at[0][1], 0, 0, 1);
@@ -360,12 +365,11 @@ inline void add_domains(collection& all) {
   broken("attach_second.no_va", "attach_second", "invalidations by address are lost",
          unmap_against_second_attach<env, false, false, no_va>);
   right("attach_second_ats", "the same, and the newcomer caches translations", unmap_against_second_attach<env, false, true>);
-  broken("attach_second_ats.no_flush", "attach_second_ats", "the TLB keeps what is older than the newcomer",
-         unmap_against_second_attach<env, false, true, no_flush>);
-
-  broken("attach_second_ats.late_flush", "attach_second_ats", "the TLB is flushed when the newcomer may have asked already",
-         unmap_against_second_attach<env, false, true, late>);
+  broken("attach_second_ats.no_atc", "attach_second_ats", "invalidations of the device cache are lost",
+         unmap_against_second_attach<env, false, true, no_atc>);
   right("attach_second_ats_small", "the same, and whoever waits runs the SMMU", unmap_against_second_attach<env, true, true>);
+  broken("attach_second_ats_small.no_flush", "attach_second_ats_small", "the TLB keeps what is older than the newcomer",
+         unmap_against_second_attach<env, true, true, no_flush>);
   broken("attach_second_ats_small.late_flush", "attach_second_ats_small", "the TLB is flushed when the newcomer may have asked already",
          unmap_against_second_attach<env, true, true, late>);
   right("tag_reuse", "the last user of a tag leaves and the tag goes to another domain", tag_is_reused<env>, false);
@@ -406,6 +410,9 @@ inline void add_domains(collection& all) {
   broken("handler_ats.no_wait", "handler_ats", "nobody waits for a SYNC", handler_unmaps<env, true, no_wait>, false, 2);
 
   right("reclaim", "arrays are replaced and reclaimed under readers", arrays_are_reclaimed<env>);
+  broken("reclaim.no_va", "reclaim", "invalidations by address are lost", arrays_are_reclaimed<env, no_va>);
+  broken("superseded_two.impatient", "superseded_two", "the device is gone before its detach has returned",
+         detach_against_superseded<env, false, 2, impatient>);
 }
 
 }  // namespace scenarios

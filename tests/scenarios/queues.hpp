@@ -209,6 +209,9 @@ inline void add_queues(collection& all) {
 
   all.push_back({{"pair_locked", "two CPUs at once", owners_gather<env, locked, poll, 2, 2>}, {}, false, true});
   all.push_back({{"pair_owner_cas", "two CPUs at once", owners_gather<env, owner_cas, msi, 6, 2>}, {}, false, true});
+  broken("pair_locked.no_release", "pair_locked", "no operation releases", owners_gather<env_without_release, locked, poll, 2, 2>, weak);
+  broken("pair_owner_cas.no_acquire", "pair_owner_cas", "no operation acquires", owners_gather<env_without_acquire, owner_cas, msi, 6, 2>,
+         weak);
   right("gather_locked", "three CPUs at once", owners_gather<env, locked, msi, 2>);
   right("gather_owner_cas", "three CPUs at once: owners gather and follow one another", owners_gather<env, owner_cas, poll, 6>);
   right("gather_owner_cas_msi", "the same by message", owners_gather<env, owner_cas, msi, 6>);
@@ -226,12 +229,15 @@ inline void add_queues(collection& all) {
   broken("handler_owner_cas.interrupts_on", "handler_owner_cas", "interrupts are on from reservation to publication",
          handler_submits<env_without_irq_guard, owner_cas, poll, 6>, any, 2);
 
+  broken("handler_owner_cas_msi.interrupts_on", "handler_owner_cas_msi", "interrupts are on from reservation to publication",
+         handler_submits<env_without_irq_guard, owner_cas, msi, 6>, any, 2);
   right("full_locked_4", "4 slots, all taken", ring_is_full<env, locked, poll, 2>);
   right("full_locked_8", "8 slots, all taken, by message", ring_is_full<env, locked, msi, 3>);
   right("full_owner_cas", "64 slots, all taken", ring_is_full<env, owner_cas, poll, 6>);
   broken("full_locked_4.no_wait", "full_locked_4", "the SYNC is not waited for", ring_is_full<env, locked, poll, 2, false>, any);
   broken("full_owner_cas.no_wait", "full_owner_cas", "the SYNC is not waited for", ring_is_full<env, owner_cas, poll, 6, false>, any);
 
+  broken("full_locked_8.no_wait", "full_locked_8", "the SYNC is not waited for", ring_is_full<env, locked, msi, 3, false>, any);
   right("timeout_locked", "the device stops; a deadline passes", sync_times_out<env, locked, poll, 3>);
   right("timeout_owner_cas", "the device stops; a deadline passes", sync_times_out<env, owner_cas, msi, 6>);
   broken("timeout_locked.believed", "timeout_locked", "a timeout is taken for completion", sync_times_out<env, locked, poll, 3, true>, any);
