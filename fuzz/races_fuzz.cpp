@@ -18,6 +18,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstdio>
+#include <cstdlib>
 #include <deque>
 #include <optional>
 #include <span>
@@ -230,7 +231,7 @@ class on_tiny {
   }
   [[nodiscard]] bool done(status s) {
     if (s.code() == errc::no_memory && w_.t.options().allocation_failures != 0) return false;
-    w_.t.require(s.ok(), "a control operation failed");
+    if (!s.ok()) w_.t.fail(std::string{"a control operation failed: "} + name(s.code()));
     return true;
   }
 
@@ -301,7 +302,7 @@ void print(const char* name, const std::vector<operation>& list, unsigned stream
   const auto again = parsed.ok() ? sim::replay(s, *parsed) : parsed.status();
   if (again.ok() && again->has_value()) {
     const auto& steps = (*again)->steps;
-    constexpr std::size_t shown = 300;
+    const std::size_t shown = std::getenv("SHOOTDOWN_RACES_STEPS") != nullptr ? ~std::size_t{0} : 300;
     for (std::size_t i = steps.size() > shown ? steps.size() - shown : 0; i != steps.size(); ++i)
       std::fprintf(stderr, "%s\n", steps[i].c_str());
     if ((*again)->what != f.what) std::fprintf(stderr, "the schedule did not repeat the failure, but: %s\n", (*again)->what.c_str());

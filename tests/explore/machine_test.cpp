@@ -111,6 +111,19 @@ TEST(machine_world, a_missing_dma_publish_is_found_where_the_smmu_does_not_snoop
   EXPECT_TRUE(snoops.ok()) << text(*snoops.failure);
 }
 
+TEST(machine_world, a_device_that_overlooked_the_doorbell_looks_again) {
+  // The oldest values that are allowed, always. A polling loop of the device must end all the same, and no SYNC times out.
+  struct always_old final : sim::chooser {
+    std::uint32_t choose(const sim::question& q) override { return q.kind == sim::decision_kind::value ? q.options - 1 : 0; }
+    bool end(std::uint64_t) override { return false; }
+  };
+  for (const scenarios::entry* e : good()) {
+    always_old driver;
+    const auto r = sim::explore(e->play, driver, weak());
+    EXPECT_TRUE(r.ok()) << e->play.name << ": " << text(*r.failure);
+  }
+}
+
 TEST(machine_world, a_leak_is_told_with_its_owner_and_the_schedule_leads_there_again) {
   using namespace scenarios;
   const sim::scenario careless{"careless", "", machine_unmaps<env, machine_omissions{.wait = true}>};

@@ -8,6 +8,7 @@
 #include <map>
 #include <set>
 #include <span>
+#include <string>
 #include <string_view>
 #include <utility>
 
@@ -286,9 +287,11 @@ struct machine_world {
 
   // What devices do.
 
-  /// One transaction: translation, and in a step of its own the access. It knows nothing of what CPUs do.
+  /// One transaction: translation, and in a step of its own the access. It knows nothing of what CPUs do, and no interrupt of the
+  /// CPU that lends its flow comes while the device is at it.
   void access(unsigned n, unsigned page) {
     using namespace shootdown;
+    const typename Env::irq_guard not_a_cpu{};
     stream& it = stream_list[n];
     auto& hw = machine.smmu();
     const iova x{raw(at(page)) + 8};
@@ -340,7 +343,9 @@ struct machine_world {
   }
 
   [[nodiscard]] static constexpr shootdown::iova at(unsigned page) noexcept { return shootdown::iova{std::uint64_t{page} << 12}; }
-  void check(shootdown::status s, std::string_view what) { t.require(s.ok(), what); }
+  void check(shootdown::status s, std::string_view what) {
+    if (!s.ok()) t.fail(std::string{what} + ": " + shootdown::name(s.code()));
+  }
   [[nodiscard]] bool settled(shootdown::status s, std::string_view what) {
     if (s.code() == shootdown::errc::no_memory && t.options().allocation_failures != 0) return false;
     check(s, what);

@@ -63,6 +63,7 @@ class split_device_side {
       walker_ = t.new_view(true);
     }
     t.self().view = r == model::device_role::consumer ? consumer_ : walker_;
+    if (r == model::device_role::consumer) t.self().inside = consumer_;
   }
 
   bool held_{};

@@ -26,7 +26,8 @@ struct flow {
   kind what{};
   state now{state::ready};
   std::uint8_t index{};
-  observer view{};  ///< whose view of memory its accesses have
+  observer view{};                 ///< whose view of memory its accesses have
+  observer inside{max_observers};  ///< the device's view that its polling loop reads with; max_observers: it has none
   bool in_interrupt{};
   bool chosen{};        ///< was resumed just now: asking again who is next would be the same question
   unsigned irqs_off{};  ///< nested irq_guards

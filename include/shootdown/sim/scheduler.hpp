@@ -111,7 +111,8 @@ class scheduler {
     {
       const tsan_ignore quiet;
       flow& f = *running_;
-      const bool stale = weak() && memory_.refresh(f.view);
+      bool stale = weak() && memory_.refresh(f.view);
+      if (weak() && f.inside != max_observers) stale = memory_.refresh(f.inside) || stale;
       const std::uint64_t others = changes_ - f.own_changes;
       sleep = !stale && others == f.seen_changes && !stopping_;
       f.seen_changes = others;
