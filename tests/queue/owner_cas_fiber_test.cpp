@@ -216,7 +216,9 @@ TEST(error_log_fibers, a_reader_beside_the_writer_sees_whole_records_or_is_told_
       }
     });
     tasks.emplace_back([&] {
-      for (std::uint64_t turn = 0; written != 80; ++turn) {
+      std::uint64_t turn = 0;
+      while (written != 80) {
+        ++turn;
         if (written == 0) {
           env::relax();
           continue;
