@@ -188,8 +188,9 @@ class smmu {
     const guard g{*this, device_role::looker};
     failing_syncs_ = n;
   }
-  /// The SMMU goes on consuming, but CMDQ_CONS shows the value of this moment until it is thawed. Wait-free.
+  /// The SMMU goes on consuming, but CMDQ_CONS shows the value of this moment until it is thawed. Wait-free. Off the bus: nothing.
   void freeze_cons(bool frozen) noexcept {
+    if (gone()) return;
     const std::uint64_t seen = front_.read32(reg::cmdq_cons::offset);
     view_.store(frozen ? seen | view_frozen : 0, std::memory_order_release);  // S6 release -> S7
   }
