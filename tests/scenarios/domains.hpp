@@ -7,6 +7,7 @@
 #include <deque>
 #include <string_view>
 
+#include <shootdown/env/sanitizer.hpp>
 #include <shootdown/env/spinlock.hpp>
 #include <shootdown/invs/domain.hpp>
 
@@ -64,13 +65,17 @@ struct domain_world {
     {
       const typename Env::irq_guard irqs_off{};
       if (several_unmap) table.lock();
-      now = ++versions[d];
+      {
+        const shootdown::tsan_ignore notes;
+        now = ++versions[d];
+      }
       pages[d].pte.store(now, std::memory_order_relaxed);
       Env::dma_publish(&pages[d].pte, sizeof pages[d].pte);
       if (several_unmap) table.unlock();
     }
     const range_piece piece{0x1000, 0x1000, granule::k4, 8, 0};
     if (!Out.invalidation) t.require(domains[d].invalidate({&piece, 1}, deadline::never()).ok(), "an unmap failed");
+    const shootdown::tsan_ignore notes;
     pages[d].promised = std::max(pages[d].promised, now);
   }
   /// A device uses its stream so many times.
@@ -265,7 +270,7 @@ void smmu_is_removed(trial& t) {
   t.cpu("remove", [&] {
     w.detach(w.at[0][1], 0, 1, 0);
     if (!Out.grace_period) shootdown::domain<Env, tiny_smmu<Env>>::synchronize();
-    w.hw[1].off_bus = true;
+    w.hw[1].remove();
   });
   w.device(0, 0, 2);
   w.run_devices();

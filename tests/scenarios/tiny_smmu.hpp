@@ -12,6 +12,7 @@
 
 #include <shootdown/arch/commands.hpp>
 #include <shootdown/device/tag_space.hpp>
+#include <shootdown/env/sanitizer.hpp>
 #include <shootdown/invs/domain.hpp>
 #include <shootdown/model/device_side.hpp>
 #include <shootdown/port/command_port.hpp>
@@ -58,7 +59,6 @@ class tiny_smmu {
   shootdown::opcode deaf_to{};  ///< commands of this kind are lost
   bool hasty{};                 ///< wait() does not wait
   bool late_flush{};            ///< the TLB is flushed when a device's ATS has been switched on
-  bool off_bus{};               ///< it was removed: a list that comes now is a mistake
 
   /// No flow of its own: whoever waits runs it. Then nobody else can go on meanwhile, and depth first gets far.
   bool run_by_waiters{};
@@ -71,13 +71,16 @@ class tiny_smmu {
   template <shootdown::command_list L>
   shootdown::result<shootdown::ticket> try_submit(const L& list) noexcept {
     using namespace shootdown;
-    if (off_bus) trial_.fail("commands were sent to an SMMU that had been removed");
+    if (removed()) trial_.fail("commands were sent to an SMMU that had been removed");
     std::vector<command> commands;
     list.emit(0, list.size(), [&](command c) { commands.push_back(c); });
     commands.push_back(cmd::sync::silent().encode());
     // A release sequence: the device that sees n lists knows all n submitters. The list is there before anybody else runs.
     const std::uint64_t n = prod_.fetch_add(1, std::memory_order_acq_rel) + 1;
-    lists_.push_back(std::move(commands));
+    {
+      const tsan_ignore the_ring;
+      lists_.push_back(std::move(commands));
+    }
     ticket t{};
     t.first = seq64{n - 1};
     t.end = seq64{n};
@@ -130,23 +133,31 @@ class tiny_smmu {
       return smmu.issue(shootdown::cmd::cfgi_ste{.sid = shootdown::stream_id{stream}, .leaf = true}.encode());
     }
     shootdown::status ats(bool on) noexcept {
-      if (on && !smmu.ats_on_[stream])  // PCIe: being enabled empties the cache
-        for (unsigned p = 0; p != pasids; ++p) smmu.atc_.erase({stream, p});
-      smmu.ats_on_[stream] = on;
+      {
+        const shootdown::tsan_ignore device_side;
+        smmu.switch_ats(stream, on);
+      }
       if (on && smmu.late_flush) return smmu.issue(shootdown::command{static_cast<std::uint64_t>(shootdown::opcode::tlbi_nh_all), 0});
       return {};
     }
   };
   /// The device's detach has returned, or its attach is about to begin.
-  void gone(unsigned stream, bool yes) noexcept { gone_[stream] = yes; }
+  void gone(unsigned stream, bool yes) noexcept {
+    const shootdown::tsan_ignore notes;
+    gone_[stream] = yes;
+  }
   /// Bit n: transactions may use translations of page n.
-  void allow(unsigned stream, unsigned pasid, unsigned mask) noexcept { allowed_[stream][pasid] = mask; }
+  void allow(unsigned stream, unsigned pasid, unsigned mask) noexcept {
+    const shootdown::tsan_ignore notes;
+    allowed_[stream][pasid] = mask;
+  }
 
   void run_device() {
     trial_.agent("smmu", [this] { return turn(); });
   }
   /// One list. False: there is none.
   bool turn() {
+    const shootdown::tsan_ignore device_side;  // what is in the device is no business of the CPUs' races
     enter(shootdown::model::device_role::consumer);
     const std::uint64_t n = prod_.load(std::memory_order_acquire);
     const bool work = at_ != n;
@@ -162,6 +173,12 @@ class tiny_smmu {
   void access(unsigned stream, unsigned pasid = 0) {
     const std::size_t t = begin(stream, pasid);
     if (t != none) land(t);
+  }
+
+  /// It is off the bus: a list that comes now is a mistake.
+  void remove() noexcept {
+    const shootdown::tsan_ignore notes;
+    removed_ = true;
   }
 
   [[nodiscard]] unsigned hits() const noexcept { return hits_; }
@@ -183,6 +200,10 @@ class tiny_smmu {
     bool landed{};
   };
 
+  [[nodiscard]] bool removed() const noexcept {
+    const shootdown::tsan_ignore notes;
+    return removed_;
+  }
   void enter(role r) {
     if (Env::device_runs_alone())
       side_.lock(r);
@@ -191,6 +212,7 @@ class tiny_smmu {
   }
   // A CPU's flow may stand for a device's; its interrupts do not come in the middle of the device.
   std::size_t begin(unsigned stream, unsigned pasid) {
+    const shootdown::tsan_ignore device_side;
     const typename Env::irq_guard irqs_off{};
     enter(role::walker);
     const std::size_t t = translate(stream, pasid);
@@ -198,12 +220,19 @@ class tiny_smmu {
     return t;
   }
   void land(std::size_t t) {
+    const shootdown::tsan_ignore device_side;
     const typename Env::irq_guard irqs_off{};
     enter(role::walker);
     judge(transactions_[t]);
     side_.unlock();
   }
 
+  /// The endpoint's own register. PCIe: being enabled empties the cache.
+  void switch_ats(unsigned stream, bool on) {
+    if (on && !ats_on_[stream])
+      for (unsigned p = 0; p != pasids; ++p) atc_.erase({stream, p});
+    ats_on_[stream] = on;
+  }
   std::uint64_t entry(unsigned stream, unsigned pasid) {
     const auto [it, fresh] = configs_.try_emplace({stream, pasid}, 0);
     if (fresh) it->second = entries_[stream][pasid].load(std::memory_order_acquire);  // the STE; no fence before the walk
@@ -290,6 +319,7 @@ class tiny_smmu {
   typename Env::dma_word entries_[streams][pasids]{};
   bool ats_on_[streams]{};
   bool gone_[streams]{};
+  bool removed_{};
   unsigned allowed_[streams][pasids]{};
 
   shootdown::model::device_side<Env> side_{};
