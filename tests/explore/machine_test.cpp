@@ -13,6 +13,7 @@
 #include <shootdown/sim/explore.hpp>
 #include <shootdown/sim/schedule.hpp>
 
+#include "scenarios/all.hpp"
 #include "scenarios/machine.hpp"
 
 namespace {
@@ -26,7 +27,7 @@ constexpr std::uint64_t patience = 6'000'000;      // steps until a twin must ha
 const scenarios::collection& machines() {
   static const scenarios::collection list = [] {
     scenarios::collection c;
-    scenarios::add_machine(c);
+    scenarios::machines_of(c);
     return c;
   }();
   return list;
