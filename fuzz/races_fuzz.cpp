@@ -200,7 +200,8 @@ class on_tiny {
     leave(3);
     if (removed_) return;
     tiny::domain_type::synchronize();
-    removed_ = w_.hw[1].off_bus = true;
+    w_.hw[1].remove();
+    removed_ = true;
   }
   void replace(unsigned n) {
     const holder one{lock_[n]};
