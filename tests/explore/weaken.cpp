@@ -102,7 +102,7 @@ int weaken(const std::string& file, const std::vector<const scenarios::entry*>& 
         reached = true;
         const auto driver = w.driver(seed);
         sites().change(m.change);
-        const auto sum = shootdown::sim::explore(e->play, *driver, options_of(*e, w), {.trials = trials});
+        const auto sum = shootdown::sim::explore(e->play, *driver, options_of(*e, w), {.trials = e->small ? trials * 20 : trials});
         sites().restore();
         if (sum.ok()) continue;
         by = std::string{e->play.name} + " (" + w.name + ", " + std::to_string(sum.trials) + " schedules): " + sum.failure->what;

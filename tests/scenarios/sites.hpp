@@ -6,6 +6,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include <shootdown/arch/registers.hpp>
+#include <shootdown/device/event_queue.hpp>
 #include <shootdown/env/spinlock.hpp>
 #include <shootdown/invs/ats_section.hpp>
 #include <shootdown/model/device_side.hpp>
@@ -139,7 +141,7 @@ void start_hands_over(trial& t) {
   using namespace shootdown;
   return {seq64{10 * n}, seq64{10 * n}, n < 16 ? errc::illegal_command : errc::atc_timed_out, {n, ~n}};
 }
-enum class question : std::uint8_t { hit, missed, whole };
+enum class question : std::uint8_t { hit, missed, whole, first };
 
 /// Somebody reads the oldest record of a full log while the next one takes its place: the old one, the new one, "ask again", and
 /// never something of both.
@@ -154,8 +156,8 @@ void error_log_is_whole(trial& t) {
   for (std::uint64_t n = 0; n != 16; ++n) w.log.record(error_number(n));
   t.cpu("recovery", [&] { w.log.record(error_number(16)); });
   t.cpu("waiter", [&] {
-    if (What == question::whole) {
-      std::array<queue::error_record, 16> kept{};
+    if (What == question::whole || What == question::first) {
+      std::array<queue::error_record, What == question::first ? 1 : 16> kept{};
       const std::size_t found = w.log.snapshot(kept);
       for (std::size_t i = 0; i != found; ++i) {
         t.require(kept[i] == error_number(kept[i].what.dw0), "a record is made of two");
@@ -317,7 +319,7 @@ void tables_are_filled(trial& t) {
       for (unsigned i = 0; look && i != 8; ++i)
         t.require(w.memory.walk(streams + i) == none[i] && w.memory.walk(contexts + i) == 0, "a new table has entries");
       const std::uint64_t link = w.memory.walk(first);
-      t.require(link == 0 || link == (w.memory.base + second * 8 | 1), "the first level has an entry of its own");
+      t.require(link == 0 || link == w.memory.base + second * 8 + 1, "the first level has an entry of its own");
       t.require(link != 0 || !asked, "the SMMU was told of a second level that is not there");
       for (unsigned i = 0; link != 0 && i != 8; ++i)
         t.require(w.memory.walk(second + i) == none[i], "a second level was linked before it was filled");
@@ -380,6 +382,67 @@ void entries_are_listed(trial& t) {
   w.finish();
 }
 
+/// The registers and the memory of an event queue of two records.
+template <class Env>
+struct event_device {
+  using cell = typename Env::template atomic<std::uint32_t>;
+  std::uint32_t read32(std::uint32_t) noexcept { return prod.load(std::memory_order_acquire); }
+  std::uint64_t read64(std::uint32_t) noexcept { return 0; }
+  void write32(std::uint32_t offset, std::uint32_t v) noexcept {
+    if (offset == shootdown::reg::eventq_cons::offset) cons.store(v, std::memory_order_release);
+  }
+  void write64(std::uint32_t, std::uint64_t) noexcept {}
+  void idle(shootdown::deadline) noexcept { Env::relax(); }
+  shootdown::dma_span<Env> allocate_dma(std::size_t, std::size_t) noexcept {
+    return {words.data(), words.size(), shootdown::bus_addr{0x10'0000}};
+  }
+  void release_dma(shootdown::dma_span<Env>) noexcept {}
+
+  std::array<typename Env::dma_word, 8> words{};
+  cell prod{0}, cons{0};
+};
+
+/// The SMMU records three events in a ring of two: each is read whole, and none of the lap before.
+template <class Env, bool Early = false>
+void events_are_read_whole(trial& t) {
+  using namespace shootdown;
+  struct world {
+    event_device<Env> device{};
+    device::event_queue<Env, event_device<Env>> queue{device};
+    model::device_side<Env> side{};
+    std::uint32_t recorded{};
+    std::uint64_t seen{};
+  };
+  auto& w = t.make<world>();
+  t.name(&w.device.words, sizeof w.device.words, "records");
+  t.name(&w.device.prod, sizeof w.device.prod, "PROD");
+  t.name(&w.device.cons, sizeof w.device.cons, "CONS");
+  t.require(w.queue.open(1, 8).ok(), "no event queue");
+  t.cpu("service", [&] {
+    while (w.seen != 3) {
+      const auto report = w.queue.service([&](const event_record& r) {
+        ++w.seen;
+        for (unsigned i = 0; i != 4; ++i) t.require(r.w[i] == 10 * w.seen + i, "a record was read before it was written");
+      });
+      if (report.records == 0) Env::relax();
+    }
+  });
+  t.agent("smmu", [&] {
+    if (w.recorded == 3) return false;
+    w.side.lock(model::device_role::consumer);
+    const std::uint32_t used = (w.recorded - w.device.cons.load(std::memory_order_acquire)) & 3;
+    if (used != 2) {
+      const std::uint32_t n = ++w.recorded;
+      if (Early) w.device.prod.store(n, std::memory_order_release);
+      for (unsigned i = 0; i != 4; ++i) w.device.words[(n - 1) % 2 * 4 + i].store(10 * n + i, std::memory_order_relaxed);
+      if (!Early) w.device.prod.store(n, std::memory_order_release);
+    }
+    w.side.unlock();
+    return used != 2;
+  });
+  t.go();
+}
+
 inline void add_sites(collection& all) {
   const auto right = [&](const char* name, const char* about, void (*body)(trial&)) {
     all.push_back({{name, about, body}, {}, false, true, 0});
@@ -416,6 +479,10 @@ inline void add_sites(collection& all) {
   broken("error_log_copy.no_acquire", "error_log_copy", "no operation acquires", error_log_is_whole<env_without_acquire, question::whole>,
          weak);
 
+  right("error_log_first", "the oldest record is copied meanwhile", error_log_is_whole<env, question::first>);
+  broken("error_log_first.no_acquire", "error_log_first", "no operation acquires", error_log_is_whole<env_without_acquire, question::first>,
+         weak);
+
   all.push_back({{"slots_again", "a whole lap in one list, and who writes behind it", slots_are_written_again<env>}});
   all.push_back({{"slots_again.no_wait", "nobody waits for the SYNC", slots_are_written_again<env, false>}, "slots_again"});
   right("queue_checked", "the invariants of a queue in use", queue_is_checked_in_use<env>);
@@ -434,6 +501,9 @@ inline void add_sites(collection& all) {
   broken("config_tables.no_release", "config_tables", "no operation releases", tables_are_filled<env_without_release>, weak);
   right("entry_given_up", "an entry comes with its table, and goes when its SYNC fails", entry_hands_over<env>);
   broken("entry_given_up.early", "entry_given_up", "the SMMU is expected to know before it is told", entry_hands_over<env, false>, any);
+
+  right("events_read", "events are recorded while others are read", events_are_read_whole<env>);
+  broken("events_read.early", "events_read", "PROD moves before the record is written", events_are_read_whole<env, true>, any);
 
   right("entries_listed", "the users of a domain are listed while the first one comes", entries_are_listed<env>);
   broken("entries_listed.late", "entries_listed", "the entry is expected before it is there", entries_are_listed<env, true>, any);
