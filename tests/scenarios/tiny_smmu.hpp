@@ -157,22 +157,18 @@ class tiny_smmu {
   }
   /// One list. False: there is none.
   bool turn() {
-    const shootdown::tsan_ignore device_side;  // what is in the device is no business of the CPUs' races
-    enter(shootdown::model::device_role::consumer);
-    const std::uint64_t n = prod_.load(std::memory_order_acquire);
-    const bool work = at_ != n;
-    if (work) {
-      for (const shootdown::command& c : lists_[at_]) execute(c);
-      cons_.store(++at_, std::memory_order_release);
-    }
-    side_.unlock();
+    const bool work = consume();
+    tell();
     return work;
   }
 
   /// One transaction of a device: translation, and a moment later the access.
   void access(unsigned stream, unsigned pasid = 0) {
     const std::size_t t = begin(stream, pasid);
-    if (t != none) land(t);
+    tell();
+    if (t == none) return;
+    land(t);
+    tell();
   }
 
   /// It is off the bus: a list that comes now is a mistake.
@@ -200,6 +196,30 @@ class tiny_smmu {
     bool landed{};
   };
 
+  bool consume() {
+    const shootdown::tsan_ignore device_side;  // what is in the device is no business of the CPUs' races
+    enter(shootdown::model::device_role::consumer);
+    const std::uint64_t n = prod_.load(std::memory_order_acquire);
+    const bool work = at_ != n;
+    if (work) {
+      for (const shootdown::command& c : lists_[at_]) execute(c);
+      cons_.store(++at_, std::memory_order_release);
+    }
+    side_.unlock();
+    return work;
+  }
+  /// A failed trial never comes back, so it fails outside of the device.
+  void check(bool good, const char* what) noexcept {
+    if (!good && complaint_ == nullptr) complaint_ = what;
+  }
+  void tell() {
+    const char* what = nullptr;
+    {
+      const shootdown::tsan_ignore notes;
+      what = complaint_;
+    }
+    if (what != nullptr) trial_.fail(what);
+  }
   [[nodiscard]] bool removed() const noexcept {
     const shootdown::tsan_ignore notes;
     return removed_;
@@ -266,8 +286,8 @@ class tiny_smmu {
     if (x.landed) return;
     x.landed = true;
     ++uses_;
-    trial_.require((allowed_[x.stream][x.pasid] >> x.used.page & 1u) != 0, "a transaction used the translation of another domain");
-    trial_.require(x.used.version >= pages_[x.used.page].promised, "a transaction used a translation that was promised gone");
+    check((allowed_[x.stream][x.pasid] >> x.used.page & 1u) != 0, "a transaction used the translation of another domain");
+    check(x.used.version >= pages_[x.used.page].promised, "a transaction used a translation that was promised gone");
   }
 
   void execute(const shootdown::command& c) {
@@ -275,8 +295,7 @@ class tiny_smmu {
     const opcode op = opcode_of(c);
     if (op == opcode::sync) return complete();
     if (op == deaf_to) return;
-    if (op == opcode::atc_inv)
-      trial_.require(!gone_[raw(cmd::atc_inv::decode(c).sid) % streams], "a device that has left was asked to invalidate");
+    if (op == opcode::atc_inv) check(!gone_[raw(cmd::atc_inv::decode(c).sid) % streams], "a device that has left was asked to invalidate");
     pending_.push_back(c);
   }
   /// As late as allowed: everything since the last SYNC takes effect, device caches first, then what was under way lands.
@@ -331,6 +350,7 @@ class tiny_smmu {
   std::map<std::pair<unsigned, unsigned>, translation> atc_;
   std::deque<transaction> transactions_;
   unsigned hits_{}, uses_{};
+  const char* complaint_{};
 };
 
 }  // namespace scenarios
