@@ -197,18 +197,22 @@ class tiny_smmu {
   };
 
   bool consume() {
-    const shootdown::tsan_ignore device_side;  // what is in the device is no business of the CPUs' races
     enter(shootdown::model::device_role::consumer);
     const std::uint64_t n = prod_.load(std::memory_order_acquire);
     const bool work = at_ != n;
     if (work) {
-      for (const shootdown::command& c : lists_[at_]) execute(c);
+      const std::vector<shootdown::command>* list = nullptr;
+      {
+        const shootdown::tsan_ignore the_ring;
+        list = &lists_[at_];
+      }
+      for (const shootdown::command& c : *list) execute(c);
       cons_.store(++at_, std::memory_order_release);
     }
     side_.unlock();
     return work;
   }
-  /// A failed trial never comes back, so it fails outside of the device.
+  /// A failed trial never comes back, so it fails where ThreadSanitizer ignores nothing.
   void check(bool good, const char* what) noexcept {
     if (!good && complaint_ == nullptr) complaint_ = what;
   }
@@ -232,7 +236,6 @@ class tiny_smmu {
   }
   // A CPU's flow may stand for a device's; its interrupts do not come in the middle of the device.
   std::size_t begin(unsigned stream, unsigned pasid) {
-    const shootdown::tsan_ignore device_side;
     const typename Env::irq_guard irqs_off{};
     enter(role::walker);
     const std::size_t t = translate(stream, pasid);
@@ -240,7 +243,6 @@ class tiny_smmu {
     return t;
   }
   void land(std::size_t t) {
-    const shootdown::tsan_ignore device_side;
     const typename Env::irq_guard irqs_off{};
     enter(role::walker);
     judge(transactions_[t]);
@@ -283,6 +285,7 @@ class tiny_smmu {
     return transactions_.size() - 1;
   }
   void judge(transaction& x) {
+    const shootdown::tsan_ignore notes;
     if (x.landed) return;
     x.landed = true;
     ++uses_;
@@ -295,7 +298,10 @@ class tiny_smmu {
     const opcode op = opcode_of(c);
     if (op == opcode::sync) return complete();
     if (op == deaf_to) return;
-    if (op == opcode::atc_inv) check(!gone_[raw(cmd::atc_inv::decode(c).sid) % streams], "a device that has left was asked to invalidate");
+    if (op == opcode::atc_inv) {
+      const tsan_ignore notes;
+      check(!gone_[raw(cmd::atc_inv::decode(c).sid) % streams], "a device that has left was asked to invalidate");
+    }
     pending_.push_back(c);
   }
   /// As late as allowed: everything since the last SYNC takes effect, device caches first, then what was under way lands.
