@@ -290,7 +290,7 @@ class driver {
       case 0: return smmu_.stick((n & 1) != 0);
       case 1: return smmu_.fail_fetch(static_cast<model::fetch_fault>(n % 3), n >> 4, n >> 2 & 3);
       case 2: return smmu_.fail_syncs(n & 3);
-      case 3: return smmu_.freeze_cons((n & 1) != 0), static_cast<void>(gone_ = false);
+      case 3: return smmu_.freeze_cons((n & 1) != 0);
       case 4: return smmu_.vanish((n & 1) != 0), static_cast<void>(gone_ = (n & 1) != 0);
       case 5: return smmu_.slow_syncs(nanoseconds{n});
       case 6: floods_ += n & 15; return smmu_.flood_events(n & 15);
