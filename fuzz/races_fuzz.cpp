@@ -179,7 +179,7 @@ class on_tiny {
   void unmap(unsigned s, unsigned, bool) { w_.unmap(s); }
   void attach(unsigned n, unsigned s, bool ats) {
     const holder one{lock_[n]};
-    if (of_[n] != none || removed_) return;
+    if (of_[n] != none || (smmu_of(n) != 0 && removed_)) return;  // removed_: under the locks of the second SMMU's streams
     hw(n).gone(local(n), false);
     hw(n).allow(local(n), 0, 1u << s);
     if (done(w_.domains[s].attach(at_[n], member(n, ats), ops(n, s), deadline::never()))) {
